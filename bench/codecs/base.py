@@ -1,0 +1,34 @@
+"""What a codec is: bytes from pixels, pixels from bytes, and everything that can change them."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.registry import Registry
+
+
+class Codec(Protocol):
+    """A still-image codec with one integer quantiser.
+
+    `qps` holds the valid quantiser values; a larger one is always coarser. A codec whose own knob
+    runs the other way maps it and says how in its docstring.
+    """
+
+    name: str
+    qps: range
+
+    def encode(self, rgb: NDArray[np.uint8], qp: int) -> bytes:
+        """(H, W, 3) sRGB → the whole file. Raises CodecError."""
+        ...
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """The whole file → (H, W, 3) sRGB. Raises CodecError."""
+        ...
+
+    def fingerprint(self) -> dict[str, str]:
+        """Everything that can change the bytes or the pixels: library, version, settings."""
+        ...
+
+
+CODECS: Registry[type[Codec]] = Registry("codec", "bench.codecs")

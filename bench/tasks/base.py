@@ -1,0 +1,52 @@
+"""What a task is: ground truth and predictions in, statistics out, and metrics from statistics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Prediction = dict[str, NDArray[Any]]
+"""What a task model says of one image, as arrays.
+
+det: boxes (n, 4) float32 x1 y1 x2 y2 in pixels of the native image, scores (n,) float32,
+     labels (n,) int64 category ids of the data set
+cls: logits (n_classes,) float32
+"""
+
+Target = dict[str, NDArray[Any]]
+"""Ground truth of one image, as arrays.
+
+det: boxes (n, 4) float64 x1 y1 x2 y2 in pixels, labels (n,) int64 category ids, area (n,) float64,
+     iscrowd (n,) bool, ignore (n,) bool
+cls: label () int64 class index
+"""
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    higher_is_better: bool
+
+
+class Task(Protocol):
+    name: str
+    metrics: tuple[Metric, ...]
+    """The first is the headline."""
+
+    def statistics(
+        self, predictions: Sequence[Prediction | None], targets: Sequence[Target]
+    ) -> pa.Table:
+        """Everything that the metrics need, a few rows per image, column `image` being the image's
+        position in the data set. An image whose prediction is None (it failed) has no rows."""
+        ...
+
+    def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(B, n_images) non-negative integer image weights → (B, n_metrics).
+
+        A weight w counts the image w times (copies adjacent in data set order), 0 leaves it out,
+        ground truth included; weights of one give the metric itself. NaN where undefined.
+        """
+        ...

@@ -1,0 +1,8 @@
+"""The command line is in bench/cli.py."""
+
+import sys
+
+from bench.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
