@@ -1,7 +1,7 @@
 """A data set: samples in a fixed order, each an image with its ground truth."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,12 @@ class Dataset:
     categories: dict[int, str]
     annotations_sha256: str
     """Of images' names and ground truth: with the pixels' hashes it fingerprints the data set."""
+
     notes: list[str] = field(default_factory=list)
+    """What a reader of the scores should know, e.g. that crowd regions are unknown."""
+
+    def first(self, n: int) -> "Dataset":
+        return replace(self, samples=self.samples[:n])
 
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("dataset format", "bench.datasets")

@@ -1,0 +1,285 @@
+"""A results folder: what a run measured, read back without the code that measured it."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import BenchError
+
+SCHEMA = 1
+"""Of manifest.json; a folder of another schema is refused."""
+UNCOMPRESSED = "uncompressed"
+"""The method name of the clean score: the pictures as the data set holds them."""
+
+IMAGE_COLUMNS = (
+    "dataset",
+    "view",
+    "index",
+    "image",
+    "method",
+    "qp",
+    "bits",
+    "width",
+    "height",
+    "psnr",
+)
+
+
+class ResultsError(BenchError):
+    """A results folder that is missing, unfinished, or not what this version reads."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Model(_Part):
+    """A task model and the pixels that were coded for it."""
+
+    name: str
+    view: str
+    """`native`, or `model`: its own resize and crop, found in images.parquet as `model:<name>`."""
+
+    @property
+    def coded_view(self) -> str:
+        return self.view if self.view == "native" else f"model:{self.name}"
+
+
+class Experiment(_Part):
+    task: str
+    dataset: str
+    n_images: int
+    images: tuple[str, ...]
+    """Names in data set order; an image's position here is its index everywhere."""
+    models: tuple[Model, ...]
+    anchor: str
+    methods: dict[str, tuple[int, ...]]
+    """Method → QPs."""
+
+
+class Analysis(_Part):
+    interpolation: Literal["pchip", "akima"] = "pchip"
+    """The one that gates; both are always reported."""
+    policy: Literal["pareto", "isotonic", "raw"] = "pareto"
+    resamples: int = Field(default=200, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Failure(_Part):
+    """An image that has no result at one operating point.
+
+    `model` is None if it failed before any model saw it, so that it fails for all of them.
+    """
+
+    dataset: str
+    model: str | None
+    method: str | None
+    qp: int | None
+    image: str
+    index: int
+    stage: str
+    error: str
+
+
+class Manifest(_Part):
+    """The part of manifest.json that analysis needs."""
+
+    experiments: tuple[Experiment, ...]
+    analysis: Analysis = Analysis()
+    failures: tuple[Failure, ...] = ()
+
+
+def statistics_path(
+    root: Path, task: str, dataset: str, model: str, method: str, qp: int | None
+) -> Path:
+    """Where the statistics table of an operating point is.
+
+    `qp` is None for the clean pictures, whose method is `uncompressed`.
+    """
+    folder = root / "statistics" / task / dataset / model.replace("/", "_")
+    return folder / f"{method}.parquet" if qp is None else folder / method / f"{qp}.parquet"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder, its manifest and its rates. Statistics are read on demand."""
+
+    root: Path
+    manifest: Manifest
+    images: pd.DataFrame
+    """A row per image × view × method × QP, columns `IMAGE_COLUMNS`."""
+
+    def surviving(self, experiment: Experiment, model: Model) -> NDArray[np.bool_]:
+        """(n_images,) whether the image has a result at every point of (dataset, model).
+
+        One failure anywhere leaves an image out of all points, so that they rest on the same ones.
+        """
+        alive = np.ones(experiment.n_images, bool)
+        for failure in self.manifest.failures:
+            if failure.dataset == experiment.dataset and failure.model in (None, model.name):
+                alive[failure.index] = False
+        return alive
+
+    def rates(
+        self, experiment: Experiment, model: Model, method: str, qp: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(n_images,) bits and (n_images,) pixels, NaN where an image has none.
+
+        Raises ResultsError if an image that did not fail has no row.
+        """
+        bits = np.full(experiment.n_images, np.nan)
+        pixels = np.full(experiment.n_images, np.nan)
+        rows = self._by_point.get((experiment.dataset, model.coded_view, method, qp))
+        if rows is not None:
+            chosen = self.images.iloc[rows]
+            index = chosen["index"].to_numpy()
+            bits[index] = chosen["bits"].to_numpy()
+            pixels[index] = chosen["width"].to_numpy(float) * chosen["height"].to_numpy(float)
+        missing = self.surviving(experiment, model) & ~((bits > 0) & (pixels > 0))
+        if missing.any():
+            names = [experiment.images[i] for i in np.flatnonzero(missing)[:3]]
+            raise ResultsError(
+                f"{self.root / 'images.parquet'}: no bits or no size for {missing.sum()} images of "
+                f"{experiment.dataset} (view {model.coded_view}, {method}, QP {qp}), e.g. "
+                f"{', '.join(names)}, and the manifest lists no failure for them; run it again "
+                "with the same arguments to finish it"
+            )
+        return bits, pixels
+
+    def statistics(
+        self, experiment: Experiment, model: Model, method: str, qp: int | None
+    ) -> pa.Table:
+        """The statistics table of an operating point. Raises ResultsError if there is none."""
+        return _read_table(
+            statistics_path(self.root, experiment.task, experiment.dataset, model.name, method, qp)
+        )
+
+    @cached_property
+    def _by_point(self) -> dict[tuple[str, str, str, int], NDArray[np.int64]]:
+        columns = ("dataset", "view", "method", "qp")
+        groups: dict[tuple[str, str, str, int], list[int]] = {}
+        keys = zip(*(self.images[name].tolist() for name in columns), strict=True)
+        for row, key in enumerate(keys):
+            groups.setdefault(key, []).append(row)
+        return {key: np.array(rows, np.int64) for key, rows in groups.items()}
+
+
+def load(root: Path) -> Results:
+    """Read a results folder.
+
+    Raises ResultsError, naming the file and the field, for a folder that is missing, unfinished, of
+    another schema, or at odds with itself.
+    """
+    manifest = _read_manifest(root / "manifest.json")
+    path = root / "images.parquet"
+    table = _read_table(path)
+    missing = [name for name in IMAGE_COLUMNS if name not in table.column_names]
+    if missing:
+        raise ResultsError(f"{path}: no column {', '.join(missing)}")
+    images = table.select(list(IMAGE_COLUMNS)).to_pandas()
+    _check_images(path, images, manifest)
+    return Results(root, manifest, images)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    if not path.parent.is_dir():
+        raise ResultsError(f"{path.parent}: there is no such folder")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(
+            f"{path}: missing, so {path.parent} is no results folder or its run did not finish; "
+            "run it again with the same arguments to finish it"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path}: should be a JSON object")
+    if content.get("schema") != SCHEMA:
+        raise ResultsError(
+            f"{path}: schema is {content.get('schema')!r}, this version reads {SCHEMA}"
+        )
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ResultsError(f"{path}: {field}: {first['msg']}") from error
+    _check_manifest(path, manifest)
+    return manifest
+
+
+def _check_manifest(path: Path, manifest: Manifest) -> None:
+    names: dict[str, tuple[str, ...]] = {}
+    for i, experiment in enumerate(manifest.experiments):
+        where = f"{path}: experiments.{i}"
+        if len(experiment.images) != experiment.n_images:
+            raise ResultsError(
+                f"{where}.n_images: {experiment.n_images}, but images lists "
+                f"{len(experiment.images)}"
+            )
+        if experiment.anchor not in experiment.methods:
+            raise ResultsError(
+                f"{where}.anchor: {experiment.anchor!r} is none of the methods "
+                f"{', '.join(experiment.methods)}"
+            )
+        for method, qps in experiment.methods.items():
+            if not qps or len(set(qps)) < len(qps):
+                raise ResultsError(
+                    f"{where}.methods.{method}: {list(qps)}, should be one or more different QPs"
+                )
+        if names.setdefault(experiment.dataset, experiment.images) != experiment.images:
+            raise ResultsError(
+                f"{where}.images: another experiment lists other images for {experiment.dataset}"
+            )
+        for j, model in enumerate(experiment.models):
+            if model.view not in ("native", "model", f"model:{model.name}"):
+                raise ResultsError(
+                    f"{where}.models.{j}.view: {model.view!r}, should be native or model"
+                )
+    for i, failure in enumerate(manifest.failures):
+        images = names.get(failure.dataset, ())
+        if not 0 <= failure.index < len(images) or images[failure.index] != failure.image:
+            raise ResultsError(
+                f"{path}: failures.{i}: image {failure.image!r} is not at index {failure.index} of "
+                f"data set {failure.dataset!r}"
+            )
+
+
+def _check_images(path: Path, images: pd.DataFrame, manifest: Manifest) -> None:
+    key = ["dataset", "view", "method", "qp", "index"]
+    if images.duplicated(key).any():
+        row = images.loc[images.duplicated(key), key].iloc[0].to_dict()
+        raise ResultsError(f"{path}: two rows for {row}")
+    for experiment in manifest.experiments:
+        rows = images[images["dataset"] == experiment.dataset]
+        index = rows["index"].to_numpy()
+        inside = (index >= 0) & (index < experiment.n_images)
+        names = np.array(experiment.images, object)
+        agree = inside & (names[np.where(inside, index, 0)] == rows["image"].to_numpy())
+        if not agree.all():
+            row = rows.loc[~agree, ["image", "index"]].iloc[0].to_dict()
+            raise ResultsError(
+                f"{path}: image {row['image']!r} stands at index {row['index']} of "
+                f"{experiment.dataset}, the manifest says otherwise"
+            )
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise ResultsError(
+            f"{path}: missing; run it again with the same arguments to finish it"
+        ) from None
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(f"{path}: cannot be read as Parquet: {error}") from error

@@ -1,0 +1,322 @@
+"""The command line: run (the default) · report · train · list · codec."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import BenchError, ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from bench.sweep.plan import Experiment
+
+DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "mini.yaml"
+FAILED, INTERRUPTED = 2, 130
+
+
+def _console(stderr: bool) -> Console:
+    """Tables keep their width when written to a file."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=140)
+
+
+err, out = _console(True), _console(False)
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 37,40,43") from None
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text.rstrip("%"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage like 1") from None
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is outside 0…100 percent")
+    return value / 100
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        prog="run_bench.py", description="Rate–accuracy benchmarking for image coding for machines."
+    )
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="measure, analyse and report (the default)")
+    run.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, help="default: the built-in set"
+    )
+    run.add_argument("--tasks", type=_names, help="of the config's, e.g. det,cls")
+    run.add_argument("--methods", type=_names, help="of the config's, e.g. bpg,jpeg")
+    run.add_argument("--qps", type=_integers, help="for the methods that use the anchor's codec")
+    run.add_argument("--data-root", help="DIR, or det=DIR,cls=DIR")
+    run.add_argument("--weights", help="FILE, or det=FILE,cls=FILE")
+    run.add_argument("--out", type=Path, help="results folder; default: results/<config's name>")
+    run.add_argument("--cache", type=Path, help="default: .cache beside the results folder")
+    run.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
+    run.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    run.add_argument("--jobs", type=_positive, help="parallel coders; default: all cores")
+    run.add_argument("--backend", choices=["threading", "loky"], default="threading")
+    run.add_argument(
+        "--max-failures",
+        type=_percent,
+        default=0.01,
+        metavar="PERCENT",
+        help="of images; default 1",
+    )
+    run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
+    run.add_argument("--dry-run", action="store_true", help="check everything, show the plan, stop")
+    run.add_argument("--quiet", action="store_true")
+
+    report = commands.add_parser("report", help="redo tables, figures and report.html")
+    report.add_argument("results", type=Path)
+
+    train = commands.add_parser("train", help="train what is compared")
+    train.add_argument("what", choices=["task"])
+    train.add_argument("--config", type=Path, required=True)
+    train.add_argument("--out", type=Path, required=True)
+    train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    train.add_argument("--resume", action="store_true")
+
+    what = commands.add_parser("list", help="what there is to choose from")
+    what.add_argument("what", choices=["codecs", "models", "datasets", "methods"])
+    what.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="whose methods to list")
+
+    codec = commands.add_parser("codec", help="use a codec by hand")
+    codec.add_argument("action", choices=["encode", "decode", "info"])
+    codec.add_argument("input", type=Path)
+    codec.add_argument("output", type=Path, nargs="?")
+    codec.add_argument("--codec", default="bpg")
+    codec.add_argument("--qp", type=int)
+    return main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 refused or failed (the reason is on stderr), 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands: dict[str, Callable[[argparse.Namespace], None]] = {
+        "run": _run,
+        "report": _report,
+        "train": _train,
+        "list": _list,
+        "codec": _codec,
+    }
+    if not words or (words[0] not in commands and words[0] not in ("-h", "--help")):
+        words.insert(0, "run")
+    arguments = parser().parse_args(words)
+    try:
+        commands[arguments.command](arguments)
+    except BenchError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        return FAILED
+    except KeyboardInterrupt:
+        err.print(
+            "interrupted; what was measured is kept: the same command again goes on from here"
+        )
+        return INTERRUPTED
+    return 0
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch finds no CUDA device here; use cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _run(a: argparse.Namespace) -> None:
+    from joblib import cpu_count
+
+    from bench import config as configs
+    from bench import report
+    from bench.analysis import analyse
+    from bench.progress import Progress
+    from bench.sweep import execute, plan, run
+    from bench.sweep.cache import Cache
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
+    config = configs.narrowed(
+        configs.load(a.config, a.set),
+        tasks=a.tasks,
+        methods=a.methods,
+        qps=a.qps,
+        data_root=configs.per_task("--data-root", a.data_root),
+        weights=configs.per_task("--weights", a.weights),
+    )
+    device = _device(a.device)
+    experiments = plan.plan(config, device, a.limit)
+    if not a.quiet or a.dry_run:
+        _print_plan(experiments)
+    if a.dry_run:
+        return
+    folder = a.out or Path("results") / a.config.stem
+    with Progress(err, a.quiet) as progress:
+        measure = execute.Run(
+            Cache(a.cache or folder.parent / ".cache"),
+            execute.Workers(a.jobs or cpu_count(), a.backend),
+            progress.start,
+            a.max_failures,
+        )
+        manifest = run.run(config, experiments, measure, device, folder, progress.say)
+        progress.say("analysing and drawing")
+        _, bd = analyse(folder)
+        report.write(folder)
+    for failure in manifest["failures"]:
+        err.print(
+            f"warning: {failure['dataset']}: {failure['image']} is left out everywhere "
+            f"({failure['stage']}: {failure['error']})",
+            style="yellow",
+            markup=False,
+        )
+    if not a.quiet:
+        _print_bd(bd, config.analysis.interpolation)
+    computed, cached = manifest["computed"], manifest["cached"]
+    err.print(
+        f"coded {computed.get('coded', 0)} pictures ({cached.get('coded', 0)} more from the cache),"
+        f" predicted {computed.get('predicted', 0)} ({cached.get('predicted', 0)} more); "
+        f"{', '.join(f'{k} {v:.0f} s' for k, v in manifest['timings'].items())}"
+    )
+    out.print(f"results in {folder}: open {folder / 'report.html'}", markup=False)
+
+
+def _print_plan(experiments: "list[Experiment]") -> None:
+    table = Table("data set", "images", "models", "methods and QPs", "to code", "to predict")
+    for e in experiments:
+        n, points = len(e.dataset.samples), len(e.points)
+        grid = "\n".join(
+            f"{m}{' (anchor)' if m == e.config.anchor else ''}: {', '.join(map(str, qps))}"
+            for m, qps in e.grid().items()
+        )
+        table.add_row(
+            e.dataset.name,
+            str(n),
+            "\n".join(f"{m.spec.name} ({m.view.split(':')[0]} view)" for m in e.models),
+            grid,
+            str(n * points * len(e.views)),
+            str(n * (points + 1) * len(e.models)),
+        )
+    err.print(table)
+
+
+def _print_bd(bd: "pd.DataFrame", interpolation: str) -> None:
+    table = Table("data set", "model", "metric", "method", "BD-rate", "95 % interval")
+    for row in bd[bd["interpolation"] == interpolation].itertuples():
+        ok = row.status == "ok"
+        interval = "" if row.ci_low != row.ci_low else f"{row.ci_low:+.1f} … {row.ci_high:+.1f} %"
+        table.add_row(
+            row.dataset,
+            row.model,
+            row.metric,
+            f"{row.method} vs {row.anchor}",
+            f"{row.bd_rate:+.1f} %" if ok else "undefined",
+            interval if ok else row.reason,
+        )
+    out.print(table)
+
+
+def _report(a: argparse.Namespace) -> None:
+    from bench import report
+    from bench.analysis import analyse
+
+    analyse(a.results)
+    for path in report.write(a.results):
+        out.print(str(path), markup=False)
+
+
+def _train(a: argparse.Namespace) -> None:
+    import yaml
+
+    from bench.training import task_model
+
+    try:
+        raw: Any = yaml.safe_load(a.config.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"training config {a.config}: {error}") from None
+    path = task_model.train(raw, a.out, _device(a.device), a.resume)
+    out.print(f"weights in {path}", markup=False)
+
+
+def _list(a: argparse.Namespace) -> None:
+    from bench import config as configs
+    from bench.codecs import CODECS
+    from bench.datasets import DATASETS
+    from bench.models import LIBRARIES
+
+    if a.what == "codecs":
+        for name in CODECS.names():
+            codec = CODECS.get(name)()
+            out.print(f"{name}  QP {codec.qps.start}…{codec.qps[-1]}", markup=False)
+    elif a.what == "datasets":
+        for name in DATASETS.names():
+            out.print(name, markup=False)
+    elif a.what == "models":
+        for library in LIBRARIES.names():
+            for name in LIBRARIES.get(library).names():
+                out.print(f"{library}  {name}", markup=False)
+    else:
+        for e in configs.load(a.config).experiments:
+            for name, method in e.methods.items():
+                qps = method.qps or e.methods[e.anchor].qps or []
+                anchor = "  (anchor)" if name == e.anchor else ""
+                out.print(f"{e.task}  {name}  QP {', '.join(map(str, qps))}{anchor}", markup=False)
+
+
+def _codec(a: argparse.Namespace) -> None:
+    from PIL import Image
+
+    from bench.codecs import CODECS
+    from bench.codecs.bpg import info
+    from bench.datasets.images import read_rgb
+
+    codec = CODECS.get(a.codec)()
+    if not a.input.is_file():
+        raise ConfigError(f"{a.input}: there is no such file")
+    if a.action == "info":
+        if a.codec != "bpg":
+            raise ConfigError(f"codec info reads .bpg files, not {a.codec}")
+        for key, value in info(a.input.read_bytes()).items():
+            out.print(f"{key}: {value}", markup=False)
+        return
+    if a.output is None:
+        raise ConfigError(f"codec {a.action} needs an output file after {a.input}")
+    if a.action == "decode":
+        picture = Image.fromarray(codec.decode(a.input.read_bytes()))
+        try:
+            picture.save(a.output)
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"{a.output}: cannot be written ({error})") from None
+        return
+    if a.qp is None or a.qp not in codec.qps:
+        raise ConfigError(
+            f"--qp {a.qp}: {a.codec} takes {codec.qps.start}…{codec.qps[-1]}, larger is coarser"
+        )
+    rgb = read_rgb(a.input)
+    data = codec.encode(rgb, a.qp)
+    a.output.write_bytes(data)
+    bpp = 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
+    out.print(f"{a.output}: {len(data)} bytes, {bpp:.3f} bpp", markup=False)

@@ -1,0 +1,171 @@
+"""HEVC intra pictures through libav: x265 to encode, libav's own decoder to decode.
+
+Every picture gets an encoder of its own that runs on one thread, so the bytes depend on neither
+the number of cores nor on what else runs; parallelism is over pictures. libav releases the GIL.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cache
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
+
+from bench.codecs.bpg.container import (
+    NAL_PPS,
+    NAL_SPS,
+    BpgError,
+    Sps,
+    is_slice,
+    nal_type,
+    split_annexb,
+)
+
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+
+PRESET = "veryslow"
+TUNE = "ssim"
+PARAMS = (
+    # what `bpgenc -q` asks of x265; an I picture is then coded 3 below `qp` (ipratio 1.4)
+    "rect=1:amp=1:keyint=1:bframes=0:total-frames=1"
+    # one thread, or the bytes depend on the number of cores
+    ":pools=none:wpp=0:frame-threads=1"
+    # nothing but the picture in the stream
+    ":hash=0:aud=0:hrd=0:repeat-headers=1:log-level=none"
+)
+
+BLOCKS = "ctu=16…64 within the shorter side:min-cu-size=8, or 16 for sides of 8"
+
+# no start code and no emulation prevention in it, so a decoder takes it for slice data
+_BEYOND_THE_END = b"\xb5\x6d\x93\x5a" * 64
+
+_CHROMA = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}
+
+
+def block_sizes(width: int, height: int) -> tuple[int, int]:
+    """Picture size in pixels → (CTU, smallest coding block) in samples.
+
+    x265 wants no side under 16 and none under the CTU; the picture is padded to a multiple of
+    the smallest coding block, which is all that the container can express.
+    """
+    min_cu = 8
+    shorter = -(-min(width, height) // min_cu) * min_cu
+    if shorter < 16:
+        min_cu = shorter = 16
+    return max(ctu for ctu in (16, 32, 64) if ctu <= shorter), min_cu
+
+
+def pix_fmt(chroma_format_idc: int, bit_depth: int) -> str:
+    """libav's name of a planar format; BpgError for a bit depth it has none for."""
+    if bit_depth not in (8, 9, 10, 12):
+        raise BpgError(f"pictures of {bit_depth} bits are not supported; 8, 9, 10 and 12 are")
+    name = _CHROMA[chroma_format_idc]
+    return name if bit_depth == 8 else f"{name}{bit_depth}le"
+
+
+def encode(
+    planes: Sequence[Plane], qp: int, *, chroma_format_idc: int, bit_depth: int = 8
+) -> tuple[Sps, tuple[bytes, ...]]:
+    """Planes of samples → the encoder's SPS, and the PPS and slices of one intra picture.
+
+    planes: (h, w) luma or G and, unless gray, two chroma planes of the format's size. They are
+    padded by replicating their edges. qp: x265's constant QP (0…51).
+    """
+    height, width = planes[0].shape
+    ctu, min_cu = block_sizes(width, height)
+    padded_width, padded_height = (-(-n // min_cu) * min_cu for n in (width, height))
+    params = f"qp={qp}:ctu={ctu}:min-cu-size={min_cu}:{PARAMS}:info=0"
+    frame = av.VideoFrame(padded_width, padded_height, pix_fmt(chroma_format_idc, bit_depth))
+    for i, plane in enumerate(planes):
+        _fill(frame, i, plane)
+    try:
+        stream = _run_encoder(frame, params)
+    except av.FFmpegError as error:
+        raise BpgError(f"x265 could not encode {width}×{height} pixels: {error}") from error
+    nals = split_annexb(stream)
+    sps = [nal for nal in nals if nal_type(nal) == NAL_SPS]
+    picture = tuple(nal for nal in nals if nal_type(nal) == NAL_PPS or is_slice(nal))
+    if len(sps) != 1 or not any(is_slice(nal) for nal in picture):
+        raise BpgError(f"x265 did not return one picture for {width}×{height} pixels")
+    return Sps.parse_full(sps[0]), picture
+
+
+def decode(stream: bytes, sps: Sps, *, check_end: bool = True) -> list[Plane]:
+    """A byte stream of one picture → its planes, padding included: uint8, or uint16 over 8 bits.
+
+    Raises BpgError for what libav does not decode. libav reads zeros past the end of a slice cut
+    short; `check_end` finds that out by decoding again with other bytes there, which no picture
+    that is complete ever reads.
+    """
+    planes = _run_decoder(stream, sps)
+    if check_end:
+        other = _run_decoder(stream + _BEYOND_THE_END, sps)
+        if not all(map(np.array_equal, planes, other)):
+            raise BpgError("the file ends inside the picture")
+    return planes
+
+
+def _run_decoder(stream: bytes, sps: Sps) -> list[Plane]:
+    expected = pix_fmt(sps.chroma_format_idc, sps.bit_depth_luma)
+    context = av.CodecContext.create("hevc", "r")
+    context.thread_count = 1
+    context.options = {"err_detect": "explode"}
+    try:
+        frames = [*context.decode(av.Packet(stream)), *context.decode(None)]
+    except av.FFmpegError as error:
+        raise BpgError(f"the picture cannot be decoded: {error.strerror}") from error
+    if len(frames) != 1 or frames[0].is_corrupt:
+        raise BpgError("the picture cannot be decoded: its data are damaged or end early")
+    frame = frames[0]
+    size = (sps.pic_width_in_luma_samples, sps.pic_height_in_luma_samples)
+    name = frame.format.name
+    if (frame.width, frame.height) != size or name != expected:
+        raise BpgError("the picture in the file is not the one its header describes")
+    return [_rows(frame, i).copy() for i in range(len(frame.planes))]
+
+
+@cache
+def version() -> str:
+    """x265's own version, such as "4.2+1-e444744 (build 216)", from the SEI it can write."""
+    frame = av.VideoFrame(16, 16, "yuv420p")
+    for i in range(3):
+        _fill(frame, i, np.full((16, 16) if i == 0 else (8, 8), 128, np.uint8))
+    stream = _run_encoder(frame, f"qp=51:ctu=16:min-cu-size=16:{PARAMS}:info=1")
+    _, found, text = stream.partition(b"x265 (build ")
+    build, _, rest = text.partition(b") - ")
+    number = rest.partition(b":")[0]
+    if not found or not number:
+        return "unknown"
+    return f"{number.decode('ascii', 'replace')} (build {build.decode('ascii', 'replace')})"
+
+
+def _run_encoder(frame: av.VideoFrame, params: str) -> bytes:
+    context = VideoCodecContext.create("libx265", "w")
+    context.width, context.height = frame.width, frame.height
+    context.pix_fmt = frame.format.name
+    context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
+    context.thread_count = 1
+    context.options = {"preset": PRESET, "tune": TUNE, "x265-params": params}
+    frame.pts = 0
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+
+
+def _rows(frame: av.VideoFrame, index: int) -> Plane:
+    """A writable view of a plane, (h, w): libav's rows are longer than the picture's."""
+    plane = frame.planes[index]
+    wide = frame.format.components[0].bits > 8
+    buffer = memoryview(plane)
+    rows: Plane = np.frombuffer(buffer, np.uint16) if wide else np.frombuffer(buffer, np.uint8)
+    stride = plane.line_size // rows.itemsize
+    return rows.reshape(-1, stride)[: plane.height, : plane.width]
+
+
+def _fill(frame: av.VideoFrame, index: int, samples: Plane) -> None:
+    """Copies samples into a plane and replicates their last column and row over its rest."""
+    target = _rows(frame, index)
+    height, width = samples.shape
+    target[:height, :width] = samples
+    target[:height, width:] = samples[:, -1:]
+    target[height:] = target[height - 1]

@@ -1,0 +1,193 @@
+"""The benchmark described by a YAML file: validated whole before anything is computed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bench.errors import ConfigError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetConfig(_Strict):
+    """`root: null` is filled by --data-root; `mini` needs none."""
+
+    format: str
+    root: str | None = None
+    view: Literal["native", "model"] = "native"
+    name: str | None = None
+
+
+class ModelConfig(_Strict):
+    """`weights`: a file, a name known to the library, or null for --weights or what ships."""
+
+    library: str
+    name: str
+    weights: str | None = None
+
+
+class MethodConfig(_Strict):
+    """`qps: null` takes the anchor's."""
+
+    codec: str
+    qps: list[int] | None = Field(default=None, min_length=1)
+
+
+class Expected(BaseModel):
+    """Clean scores as [value, tolerance] on the data set of this fingerprint."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, tuple[float, float]]
+
+    dataset: str = Field(pattern="^sha256:[0-9a-f]{64}$")
+
+    @property
+    def scores(self) -> dict[str, tuple[float, float]]:
+        return self.__pydantic_extra__
+
+
+class ExperimentConfig(_Strict):
+    task: Literal["det", "cls"]
+    dataset: DatasetConfig
+    models: list[ModelConfig] = Field(min_length=1)
+    anchor: str
+    methods: dict[str, MethodConfig] = Field(min_length=1)
+    expected: Expected | None = None
+
+    @model_validator(mode="after")
+    def _anchor_has_a_grid(self) -> "ExperimentConfig":
+        if self.anchor not in self.methods:
+            raise ValueError(
+                f"anchor {self.anchor!r} is not one of the methods: {', '.join(self.methods)}"
+            )
+        if self.methods[self.anchor].qps is None:
+            raise ValueError(f"methods.{self.anchor}.qps: the anchor needs its list of QPs")
+        return self
+
+
+class AnalysisConfig(_Strict):
+    """How curves become numbers; the named interpolation is the one that gates."""
+
+    interpolation: Literal["pchip", "akima"] = "pchip"
+    policy: Literal["pareto", "isotonic", "raw"] = "pareto"
+    resamples: int = Field(default=200, ge=0)
+    seed: int = 0
+
+
+class BenchConfig(_Strict):
+    experiments: list[ExperimentConfig] = Field(min_length=1)
+    analysis: AnalysisConfig = AnalysisConfig()
+
+
+def load(path: Path, overrides: list[str] | None = None) -> BenchConfig:
+    """Read and validate; `overrides` are `key.path=value` with YAML values.
+
+    Raises ConfigError naming file, key, value and what is allowed.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"config {path}: there is no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} is not valid YAML: {error}") from None
+    for override in overrides or []:
+        _override(raw, override)
+    return validate(raw, str(path))
+
+
+def validate(raw: Any, where: str) -> BenchConfig:
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"config {where}: expected a mapping with the key 'experiments'")
+    try:
+        return BenchConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            key = ".".join(map(str, e["loc"])) or "the config"
+            given = "" if isinstance(e["input"], dict | list) else f" (given: {e['input']!r})"
+            lines.append(f"  {key}: {e['msg']}{given}")
+        raise ConfigError(f"config {where}:\n" + "\n".join(lines)) from None
+
+
+def _override(raw: Any, override: str) -> None:
+    key, found, text = override.partition("=")
+    if not found:
+        raise ConfigError(f"--set {override}: expected key=value, e.g. analysis.resamples=1000")
+    *parents, last = key.split(".")
+    node = raw
+    try:
+        for part in parents:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(text)
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"--set {override}: {key} leads nowhere in the config ({error})"
+        ) from None
+
+
+def per_task(option: str, text: str | None) -> dict[str, str]:
+    """`DIR`, or `det=DIR,cls=DIR` → by task; the empty key holds for every task."""
+    if text is None:
+        return {}
+    parts = text.split(",")
+    if all(p.startswith(("det=", "cls=")) for p in parts):
+        return dict(p.split("=", 1) for p in parts)
+    if len(parts) > 1 and any(p.startswith(("det=", "cls=")) for p in parts):
+        raise ConfigError(f"{option} {text}: give one value, or det=…,cls=…")
+    return {"": text}
+
+
+def narrowed(
+    config: BenchConfig,
+    *,
+    tasks: list[str] | None = None,
+    methods: list[str] | None = None,
+    qps: list[int] | None = None,
+    data_root: Mapping[str, str] | None = None,
+    weights: Mapping[str, str] | None = None,
+) -> BenchConfig:
+    """The config with the command line's choices laid over it. Raises ConfigError."""
+    raw = config.model_dump()
+    experiments = raw["experiments"]
+    if tasks:
+        known = sorted({e["task"] for e in experiments})
+        for task in tasks:
+            if task not in known:
+                raise ConfigError(f"--tasks {task}: the config has {', '.join(known)}")
+        experiments = [e for e in experiments if e["task"] in tasks]
+    for experiment in experiments:
+        task = experiment["task"]
+        if methods:
+            known = list(experiment["methods"])
+            for method in methods:
+                if method not in known:
+                    raise ConfigError(f"--methods {method}: the config has {', '.join(known)}")
+            if experiment["anchor"] not in methods:
+                raise ConfigError(
+                    f"--methods {','.join(methods)}: the anchor {experiment['anchor']!r}, which "
+                    "the others are compared with, must be among them"
+                )
+            experiment["methods"] = {m: experiment["methods"][m] for m in methods}
+        if qps:
+            codec = experiment["methods"][experiment["anchor"]]["codec"]
+            for method in experiment["methods"].values():
+                if method["codec"] == codec:
+                    method["qps"] = qps
+        root = (data_root or {}).get(task, (data_root or {}).get(""))
+        if root is not None:
+            experiment["dataset"]["root"] = root
+        file = (weights or {}).get(task, (weights or {}).get(""))
+        if file is not None:
+            if len(experiment["models"]) > 1:
+                raise ConfigError(
+                    f"--weights {file}: task {task} has {len(experiment['models'])} models; name "
+                    "the weights of each in the config"
+                )
+            experiment["models"][0]["weights"] = file
+    raw["experiments"] = experiments
+    return validate(raw, "(after the command line's options)")

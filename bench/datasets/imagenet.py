@@ -1,0 +1,150 @@
+"""Classification data sets in ImageNet's manner: `labels.csv`, or a folder per class."""
+
+import csv
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.datasets.base import DATASETS, Dataset, Sample
+from bench.datasets.images import annotations_sha256, read_rgb, require_images
+from bench.errors import DataError
+
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+WNID = re.compile(r"n\d{8}")
+# Of the 1000 WordNet ids of ILSVRC 2012, sorted and joined by newlines.
+ILSVRC_WNIDS_SHA256 = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
+LAYOUTS = "labels.csv and images/, or a folder of images per class"
+
+
+@dataclass(frozen=True)
+class _Label:
+    file: str
+    class_index: int
+    wnid: str = ""
+    name: str = ""
+
+
+@DATASETS.register("imagenet")
+def load(root: Path, name: str | None = None) -> Dataset:
+    """Read a classification data set from one of two layouts.
+
+    - `root/labels.csv` with the columns file and class_index (wnid, name and others are optional)
+      and `root/images/`, which the files are relative to. Samples keep the order of the rows.
+    - a folder per class; the class index is the folder's place among the sorted folder names.
+      WordNet ids (n01440764) are taken only as the complete 1000 of ILSVRC 2012, whose sorted
+      order is the standard index: the sorted order of a subset would give wrong indices.
+
+    A target is {"label": () int64}. Raises DataError where files are missing or do not fit.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected {LAYOUTS}")
+    notes: list[str] = []
+    if (root / "labels.csv").is_file():
+        folder = root / "images"
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; expected {LAYOUTS}")
+        labels = _from_csv(root / "labels.csv", notes)
+    else:
+        folder = root
+        labels = _from_folders(root, notes)
+    require_images(folder, [label.file for label in labels])
+
+    samples = [
+        Sample(
+            name=label.file,
+            load=functools.partial(read_rgb, folder / label.file),
+            target={"label": np.array(label.class_index, dtype=np.int64)},
+        )
+        for label in labels
+    ]
+    named: dict[int, str] = {}
+    for label in labels:
+        named.setdefault(label.class_index, label.name or label.wnid or str(label.class_index))
+    return Dataset(
+        name=name or root.resolve().name,
+        task="cls",
+        samples=samples,
+        categories=dict(sorted(named.items())),
+        annotations_sha256=annotations_sha256(samples),
+        notes=notes,
+    )
+
+
+def _from_csv(file: Path, notes: list[str]) -> list[_Label]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = reader.fieldnames or []
+            for column in ("file", "class_index"):
+                if column not in columns:
+                    raise DataError(
+                        f"{file}: no column {column!r}; it has: {', '.join(columns) or 'none'}"
+                    )
+            labels = [_row(row, f"{file}, line {reader.line_num}") for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+    if not labels:
+        raise DataError(f"{file}: no rows")
+
+    seen: set[str] = set()
+    wnids: dict[int, str] = {}
+    for label in labels:
+        if label.file in seen:
+            raise DataError(f"{file}: {label.file!r} is listed twice")
+        seen.add(label.file)
+        if label.wnid and wnids.setdefault(label.class_index, label.wnid) != label.wnid:
+            raise DataError(
+                f"{file}: class {label.class_index} is both {wnids[label.class_index]} "
+                f"and {label.wnid}"
+            )
+    in_order = [wnids[index] for index in sorted(wnids)]
+    if in_order != sorted(set(in_order)):
+        notes.append(
+            "class indices do not follow the order of the wnids: they are not the standard "
+            "indices of ILSVRC 2012 that most networks are trained with"
+        )
+    return labels
+
+
+def _row(row: dict[str, str | None], where: str) -> _Label:
+    file, index = (row["file"] or "").strip(), (row["class_index"] or "").strip()
+    if not file:
+        raise DataError(f"{where}: no file name")
+    if not re.fullmatch(r"[0-9]+", index):
+        raise DataError(f"{where}: class_index {index!r}: an integer from 0 is expected")
+    wnid, name = (row.get("wnid") or "").strip(), (row.get("name") or "").strip()
+    return _Label(file, int(index), wnid, name)
+
+
+def _from_folders(root: Path, notes: list[str]) -> list[_Label]:
+    folders = sorted(
+        path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    if not folders or folders == ["images"]:
+        raise DataError(f"{root}: no labels.csv and no class folders; expected {LAYOUTS}")
+    wnids = [name for name in folders if WNID.fullmatch(name)]
+    digest = hashlib.sha256("\n".join(folders).encode()).hexdigest()
+    if wnids and digest != ILSVRC_WNIDS_SHA256:
+        raise DataError(
+            f"{root}: {len(wnids)} of {len(folders)} class folders are named by WordNet ids, and "
+            "they are not the 1000 of ILSVRC 2012: their sorted order would give wrong class "
+            "indices; add labels.csv (columns file, class_index) and images/"
+        )
+    labels, others = [], 0
+    for index, name in enumerate(folders):
+        for path in sorted((root / name).iterdir()):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                wnid = name if wnids else ""
+                labels.append(_Label(f"{name}/{path.name}", index, wnid, name))
+            elif not path.name.startswith("."):
+                others += 1
+    if not labels:
+        raise DataError(f"{root}: no images in the {len(folders)} class folders")
+    if others:
+        notes.append(f"{others} entries of the class folders are not images and were left out")
+    return labels

@@ -1,0 +1,316 @@
+"""`mini`: a detection and a classification set rendered by this module: nothing to download.
+
+Textured silhouettes over cluttered backgrounds. A class is a silhouette and a fine surface pattern:
+the silhouette survives coarse coding, the pattern (a period of a few pixels, contrast from faint to
+strong) goes first, so that accuracy falls smoothly with the QP. Backgrounds have a 1/f amplitude
+spectrum, irregular regions with sharp edges, uneven lighting and sensor noise: bits that a codec
+spends and a network ignores.
+
+Every pixel is the result of integer arithmetic on raw Philox words: no floating point, no
+Generator distribution, no FFT. The bytes are the same on every CPU and NumPy; a test holds their
+checksum. The generator is frozen: another picture is another data set, under another name.
+"""
+
+import functools
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.datasets.base import DATASETS, Dataset, Sample
+from bench.errors import ConfigError
+from bench.tasks.base import Target
+
+SILHOUETTES = ("disc", "square", "triangle", "cross")
+PATTERNS = ("striped", "dotted", "chequered")
+CLASSES = tuple(f"{pattern} {shape}" for shape in SILHOUETTES for pattern in PATTERNS)
+
+SIZES = {"det": 192, "cls": 96}
+"""Side of the (square) pictures in pixels."""
+COUNTS = {
+    ("det", "train"): 3000,
+    ("det", "test"): 160,
+    ("cls", "train"): 8000,
+    ("cls", "test"): 480,
+}
+
+# Streams of random words that share no counter: the Philox key is (stream, picture).
+_STREAMS = {("det", "train"): 11, ("det", "test"): 12, ("cls", "train"): 21, ("cls", "test"): 22}
+
+Int = NDArray[np.int32]
+_LEVEL = 16  # fixed point: pixel levels are held in sixteenths
+_AA = 3  # silhouettes are supersampled 3 × 3
+
+
+class _Words:
+    """Raw 64-bit words of one Philox stream, and integers made of them by shifts alone."""
+
+    def __init__(self, stream: int, picture: int) -> None:
+        self._philox = np.random.Philox(key=np.array([stream, picture], dtype=np.uint64))
+
+    def below(self, n: int) -> int:
+        """An integer in [0, n)."""
+        return (int(self._philox.random_raw()) >> 32) * n >> 32
+
+    def between(self, low: int, high: int) -> int:
+        """An integer in [low, high]."""
+        return low + self.below(high - low + 1)
+
+    def bytes(self, n: int) -> Int:
+        """(n,) in 0…255."""
+        words = np.atleast_1d(self._philox.random_raw(-(-n // 8))).astype("<u8")
+        return words.view(np.uint8)[:n].astype(np.int32)
+
+
+@functools.lru_cache(maxsize=4096)
+def _ramp(side: int, period: int, offset: int) -> tuple[Int, Int]:
+    """Lattice cell and smoothstep weight (0…256) of every pixel along an axis."""
+    position: Int = np.arange(side, dtype=np.int32) + offset
+    t = (position % period) * 256 // period
+    return position // period, (t * t * (768 - 2 * t)) >> 16
+
+
+def _value_noise(words: _Words, side: int, period: int) -> Int:
+    """(side, side) value noise in −128…127, interpolated between lattice points `period` apart."""
+    cells = side // period + 3
+    lattice = words.bytes(cells * cells).reshape(cells, cells) - 128
+    i, wx = _ramp(side, period, words.below(period))
+    rows: Int = lattice[:, i] * (256 - wx) + lattice[:, i + 1] * wx
+    i, wy = _ramp(side, period, words.below(period))
+    wy = wy[:, None]
+    noise: Int = rows[i] * (256 - wy) + rows[i + 1] * wy
+    return noise >> 16
+
+
+def _fractal(words: _Words, side: int, coarsest: int, smoothness: int = 1) -> Int:
+    """(side, side) noise of many octaves, about ±128.
+
+    An octave's amplitude is its period to the power smoothness / 2. Together with the regions'
+    borders and the grain, the default gives a power spectrum that falls with the square of the
+    frequency or a little faster, as photographs' does.
+    """
+    total = np.zeros((side, side), np.int32)
+    period = coarsest
+    while period >= 2:
+        total += _value_noise(words, side, period) * math.isqrt(period**smoothness * 256)
+        period = period * 5 // 9
+    return total // math.isqrt(coarsest**smoothness * 256)
+
+
+def _colour(words: _Words, low: int, high: int) -> Int:
+    """(3,) a colour around a random gray, its channels at most 45 levels off."""
+    gray = words.between(low, high)
+    return np.array([gray + words.between(-45, 45) for _ in range(3)], np.int32) * _LEVEL
+
+
+def _background(words: _Words, side: int) -> Int:
+    """(side, side, 3) regions with irregular borders, each with its colour and texture."""
+    canvas: Int = np.zeros((side, side, 3), np.int32)
+    for layer in range(words.between(3, 5)):
+        texture = _fractal(words, side, words.between(8, side // 3))
+        grain = _value_noise(words, side, words.between(2, 4))
+        surface = (
+            _colour(words, 60, 190)
+            + (texture * words.between(3, 12) + grain * words.between(0, 6))[..., None]
+        )
+        tint = _value_noise(words, side, words.between(16, 48))
+        surface += tint[..., None] * np.array([words.between(-3, 3) for _ in range(3)], np.int32)
+        region = _fractal(words, side, words.between(side // 4, side // 2), smoothness=2)
+        # The border is a pixel or two wide, as a lens would draw it.
+        cover: Int = np.clip((region - words.between(0, 40)) * words.between(16, 96), 0, 256)[
+            ..., None
+        ]
+        if layer == 0:
+            cover[:] = 256
+        blend: Int = canvas * (256 - cover) + surface * cover
+        canvas = np.right_shift(blend, 8)
+    return canvas
+
+
+@dataclass(frozen=True)
+class _Object:
+    label: int
+    x: int
+    y: int
+    radius: int
+
+
+def _silhouette(
+    shape: str, u: NDArray[np.int64], v: NDArray[np.int64], r: int
+) -> NDArray[np.bool_]:
+    """Inside or not; u, v and r in the same unit, each shape reaching out to about r."""
+    if shape == "disc":
+        return u * u + v * v <= r * r * 81 // 100
+    if shape == "square":
+        return np.maximum(abs(u), abs(v)) <= r * 78 // 100
+    if shape == "triangle":
+        return (v <= r * 55 // 100) & (7 * abs(u) - 4 * (v + r) <= 0)
+    arm = r * 36 // 100
+    return np.minimum(abs(u), abs(v)) <= np.where(
+        np.maximum(abs(u), abs(v)) <= r * 95 // 100, arm, -1
+    )
+
+
+def _wave(position: NDArray[np.int64], period: int) -> Int:
+    """A triangle wave in −64…64."""
+    phase = (position % period) * 256 // period
+    return (abs(phase - 128) - 64).astype(np.int32)
+
+
+def _pattern(name: str, u: NDArray[np.int64], v: NDArray[np.int64], period: int) -> Int:
+    """About −64…64, of the same mean and contrast whatever the pattern."""
+    a, b = _wave(u, period), _wave(v, period)
+    if name == "striped":
+        return a
+    if name == "dotted":
+        return np.clip((a + b) * 5 // 4 + 20, -64, 64)
+    return np.clip(a * b // 20, -64, 64)
+
+
+def _draw(words: _Words, canvas: Int, owner: Int, index: int, item: _Object) -> None:
+    """Paint one object over the canvas and write `index` into `owner` where it covers a pixel."""
+    side, r = canvas.shape[0], item.radius
+    top, left = max(0, item.y - r), max(0, item.x - r)
+    bottom, right = min(side, item.y + r + 1), min(side, item.x + r + 1)
+    t = words.between(-64, 64)  # the rational rotation (1 − t²)/(1 + t²), 2t/(1 + t²)
+    cos, sin = ((4096 - t * t) << 12) // (4096 + t * t), ((128 * t) << 12) // (4096 + t * t)
+    stretch = words.between(200, 256)
+
+    def axes(step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Object coordinates in 1/4096 of a sub-pixel, `step` sub-pixels to a pixel."""
+        y = np.arange(top * step, bottom * step, dtype=np.int64)[:, None] * 2 + 1
+        x = np.arange(left * step, right * step, dtype=np.int64)[None] * 2 + 1
+        dy, dx = y - (2 * item.y + 1) * step, x - (2 * item.x + 1) * step
+        return (cos * dx + sin * dy) // 2, (cos * dy - sin * dx) * 256 // (2 * stretch)
+
+    inside = _silhouette(SILHOUETTES[item.label // len(PATTERNS)], *axes(_AA), r * _AA << 12)
+    h, w = bottom - top, right - left
+    alpha = inside.reshape(h, _AA, w, _AA).sum(axis=(1, 3), dtype=np.int32)
+
+    u, v = axes(1)
+    period = words.between(16, 40)  # quarter pixels: 4 to 10 pixels
+    contrast = words.between(6, 13) ** 2  # 36…169, faint ones more often
+    pattern = _pattern(PATTERNS[item.label % len(PATTERNS)], u, v, period << 10)
+    texture = _fractal(words, side, words.between(6, 24))[:h, :w]
+    shade = ((u * words.between(-40, 40) + v * words.between(-40, 40)) // (r << 12)).astype(
+        np.int32
+    )
+    luma = pattern * contrast // 16 + texture * words.between(1, 5) + shade * _LEVEL
+    surface = _colour(words, 70, 185) + luma[..., None]
+
+    # A soft contact shadow: the covered area, shifted, darkens what lies below.
+    shift = words.between(1, 3)
+    shadow = np.zeros_like(alpha)
+    shadow[shift:, shift:] = alpha[:-shift, :-shift]
+    below = canvas[top:bottom, left:right]
+    below -= below * shadow[..., None] // (_AA * _AA * 4)
+    a = alpha[..., None]
+    below[:] = (below * (_AA * _AA - a) + surface * a) // (_AA * _AA)
+    owner[top:bottom, left:right][alpha * 2 > _AA * _AA] = index
+
+
+def _finish(words: _Words, canvas: Int) -> NDArray[np.uint8]:
+    """Lighting, sensor noise and 8 bits."""
+    side = canvas.shape[0]
+    light = (
+        256
+        + _value_noise(words, side, words.between(side // 2, side)) * words.between(20, 90) // 128
+    )
+    lit = np.clip(canvas, 0, 255 * _LEVEL) * light[..., None] // 256
+    # Four bytes make a bell of standard deviation 148; the noise has one of 1 to 4 levels.
+    bell = words.bytes(side * side * 12).reshape(4, side, side, 3).sum(axis=0) - 510
+    noisy = lit + bell * words.between(7, 28) * _LEVEL // 1036
+    return np.clip((noisy + _LEVEL // 2) // _LEVEL, 0, 255).astype(np.uint8)
+
+
+def _boxes(owner: Int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Tight boxes (n, 4) around what is visible of each object, and the visible areas (n,)."""
+    boxes, areas = np.zeros((count, 4)), np.zeros(count)
+    for i in range(count):
+        ys, xs = np.nonzero(owner == i)
+        if len(xs):
+            boxes[i] = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+        areas[i] = len(xs)
+    return boxes, areas
+
+
+def render_detection(split: str, picture: int) -> tuple[NDArray[np.uint8], Target]:
+    """One scene of two to seven objects: (192, 192, 3) RGB and its ground truth."""
+    words = _Words(_STREAMS["det", split], picture)
+    side = SIZES["det"]
+    canvas = _background(words, side)
+    owner = np.full((side, side), -1, np.int32)
+    placed: list[_Object] = []
+    for _ in range(words.between(2, 7)):
+        radius = words.between(4, 7) ** 2 * words.between(8, 12) // 10  # 12…58 pixels
+        candidate = _Object(
+            words.below(len(CLASSES)),
+            words.between(8, side - 9),
+            words.between(8, side - 9),
+            radius,
+        )
+        # An object may hide a part of an earlier one, never most of it.
+        if all(
+            max(abs(candidate.x - o.x), abs(candidate.y - o.y)) * 10 > (radius + o.radius) * 7
+            for o in placed
+        ):
+            _draw(words, canvas, owner, len(placed), candidate)
+            placed.append(candidate)
+    boxes, area = _boxes(owner, len(placed))
+    n = len(placed)
+    target: Target = {
+        "boxes": boxes,
+        "labels": np.array([o.label for o in placed], np.int64),
+        "area": area,
+        "iscrowd": np.zeros(n, bool),
+        "ignore": np.zeros(n, bool),
+    }
+    return _finish(words, canvas), target
+
+
+def render_classification(split: str, picture: int) -> tuple[NDArray[np.uint8], Target]:
+    """One object near the middle, (96, 96, 3) RGB, sometimes partly behind another region."""
+    words = _Words(_STREAMS["cls", split], picture)
+    side = SIZES["cls"]
+    canvas = _background(words, side)
+    owner = np.full((side, side), -1, np.int32)
+    label = picture % len(CLASSES)
+    item = _Object(label, words.between(36, 60), words.between(36, 60), words.between(20, 42))
+    _draw(words, canvas, owner, 0, item)
+    if words.below(2):  # a strip of another surface hides up to a third of the object
+        cut = item.radius * words.between(1, 8) // 8
+        flip, swap = words.below(2), words.below(2)
+        strip = _colour(words, 60, 190) + _fractal(words, side, words.between(8, 32))[..., None] * 6
+        edge = (item.x if swap else item.y) + (cut if flip else -cut)
+        line = np.arange(side)
+        hidden = (line > edge) if flip else (line < edge)
+        if swap:
+            canvas[:, hidden] = strip[:, hidden]
+        else:
+            canvas[hidden] = strip[hidden]
+    return _finish(words, canvas), {"label": np.array(label, np.int64)}
+
+
+_RENDER = {"det": render_detection, "cls": render_classification}
+
+
+@DATASETS.register("mini")
+def load(task: str, split: str = "test") -> Dataset:
+    """The detection or classification part, rendered now: pictures stay in memory."""
+    if (task, split) not in COUNTS:
+        raise ConfigError(f"mini has no split {split!r} for task {task!r}; splits: train, test")
+    samples, digest = [], hashlib.sha256()
+    for i in range(COUNTS[task, split]):
+        picture, target = _RENDER[task](split, i)
+        sample = Sample(f"{split}-{i:05d}", functools.partial(np.copy, picture), target)
+        digest.update(sample.name.encode() + b"".join(target[k].tobytes() for k in sorted(target)))
+        samples.append(sample)
+    return Dataset(
+        name=f"mini-{task}" + ("" if split == "test" else f"-{split}"),
+        task=task,
+        samples=samples,
+        categories=dict(enumerate(CLASSES)),
+        annotations_sha256=digest.hexdigest(),
+    )

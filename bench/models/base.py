@@ -1,0 +1,134 @@
+"""What a task model is: the network that sees the decoded picture, behind one interface."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bench.errors import ConfigError
+from bench.registry import Registry
+from bench.tasks.base import Prediction
+
+Image = NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model as the config names it. `weights` is a file, a name known to the library, or None."""
+
+    library: str
+    name: str
+    weights: str | None = None
+
+    @property
+    def weights_file(self) -> Path | None:
+        return Path(self.weights) if self.weights and Path(self.weights).is_file() else None
+
+
+class TaskModel(Protocol):
+    """`classes[i]` names the model's own class index i in det predictions; None: they are the data
+    set's category ids already."""
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def classes(self) -> Sequence[str] | None: ...
+
+    def view(self, rgb: Image) -> Image:
+        """(H, W, 3) → the 8-bit pixels left after the model's own resize and crop."""
+        ...
+
+    def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
+        """One prediction per (H, W, 3) RGB image of any size; `viewed` says that they already went
+        through `view`, so that only the normalisation is left."""
+        ...
+
+
+@dataclass(frozen=True)
+class Library:
+    """A source of task models. `fingerprint` names all but the weights that can move a prediction
+    (versions, preprocessing); `names` lists what can be built, possibly by pattern."""
+
+    load: Callable[[ModelSpec, torch.device], TaskModel]
+    names: Callable[[], list[str]]
+    fingerprint: Callable[[ModelSpec], dict[str, str]]
+    default_weights: Callable[[str], Path | None]
+    """The weights that ship for a model, if any do."""
+
+
+LIBRARIES: Registry[Library] = Registry("model library", "bench.models")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from .safetensors, or from a .pth holding tensors only. Raises ConfigError."""
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ConfigError(f"weights {path}: cannot be read ({error})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(state.get(key), dict):
+            return state[key]
+    return state
+
+
+def load_weights(network: torch.nn.Module, path: Path, what: str) -> None:
+    """Raises ConfigError naming both sides if the file does not fit the network exactly."""
+    state = {k: v.float() if v.is_floating_point() else v for k, v in read_weights(path).items()}
+    own = network.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unknown = sorted(state.keys() - own.keys())
+    shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    if missing or unknown or shapes:
+        faults = [
+            f"{len(keys)} {title} (e.g. {keys[0]})"
+            for title, keys in (
+                ("tensors missing from the file", missing),
+                ("tensors unknown to the model", unknown),
+                ("tensors of another shape", shapes),
+            )
+            if keys
+        ]
+        raise ConfigError(f"weights {path} do not fit {what}: " + "; ".join(faults))
+    network.load_state_dict(state)
+
+
+def in_batches(
+    run: Callable[[list[Item]], list[Result]], items: list[Item], shape: Callable[[Item], Any]
+) -> list[Result]:
+    """`run` over neighbours of equal shape together, in order; on out-of-memory over halves."""
+    groups: dict[Any, list[int]] = {}
+    for i, item in enumerate(items):
+        groups.setdefault(shape(item), []).append(i)
+    results: dict[int, Result] = {}
+    for indices in groups.values():
+        outputs = _halving(run, [items[i] for i in indices])
+        results.update(zip(indices, outputs, strict=True))
+    return [results[i] for i in range(len(items))]
+
+
+def _halving(run: Callable[[list[Item]], list[Result]], items: list[Item]) -> list[Result]:
+    try:
+        return run(items)
+    except torch.cuda.OutOfMemoryError:
+        if len(items) == 1:
+            raise
+    torch.cuda.empty_cache()
+    middle = len(items) // 2
+    return _halving(run, items[:middle]) + _halving(run, items[middle:])

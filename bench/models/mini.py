@@ -1,0 +1,127 @@
+"""The small torchvision-family networks trained on `mini`: a classifier and an FCOS detector."""
+
+import itertools
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.resnet import BasicBlock
+from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
+from torchvision.transforms import InterpolationMode
+
+from bench import assets
+from bench.datasets import mini
+from bench.errors import ConfigError
+from bench.models.base import LIBRARIES, Library, ModelSpec, TaskModel, load_weights
+from bench.models.torchvision import Classifier, Detector
+
+_WIDTHS = (24, 48, 96, 128, 160)  # at strides 2, 4, 8, 16, 32
+_FPN_CHANNELS = 64
+MEAN, STD = [0.5] * 3, [0.25] * 3
+
+
+def _stage(inputs: int, outputs: int) -> nn.Module:
+    """One torchvision BasicBlock that halves the size."""
+    shortcut = Conv2dNormActivation(inputs, outputs, 1, stride=2, activation_layer=None)
+    return BasicBlock(inputs, outputs, stride=2, downsample=shortcut)
+
+
+class _Trunk(nn.Module):
+    """(N, 3, H, W) → maps at strides 4, 8, 16, 32 of 48, 96, 128, 160 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Conv2dNormActivation(3, _WIDTHS[0], 3, stride=2)
+        self.stages = nn.ModuleList(_stage(a, b) for a, b in itertools.pairwise(_WIDTHS))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+class MiniClassifier(nn.Module):
+    """(N, 3, H, W), normalised to zero mean and unit range → (N, 12) logits. 1.0 M parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = _Trunk()
+        self.head = nn.Linear(_WIDTHS[-1], len(mini.CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.trunk(x)[-1].mean(dim=(2, 3)))
+        return logits
+
+
+class _Pyramid(nn.Module):
+    """The trunk's three coarser maps behind a feature pyramid, as torchvision's detectors want."""
+
+    out_channels = _FPN_CHANNELS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = _Trunk()
+        self.fpn = FeaturePyramidNetwork(list(_WIDTHS[2:]), _FPN_CHANNELS)
+
+    def forward(self, x: Tensor) -> "OrderedDict[str, Tensor]":
+        maps: OrderedDict[str, Tensor] = self.fpn(
+            OrderedDict((str(i), m) for i, m in enumerate(self.trunk(x)[1:]))
+        )
+        return maps
+
+
+def classifier() -> nn.Module:
+    return MiniClassifier()
+
+
+def detector() -> nn.Module:
+    """torchvision's FCOS on strides 8, 16 and 32; pictures enter at their native 192 × 192."""
+    side = mini.SIZES["det"]
+    network: nn.Module = FCOS(
+        _Pyramid(),
+        num_classes=len(mini.CLASSES),
+        min_size=side,
+        max_size=side,
+        image_mean=MEAN,
+        image_std=STD,
+        anchor_generator=AnchorGenerator(sizes=((8,), (16,), (32,)), aspect_ratios=((1.0,),) * 3),
+        score_thresh=0.05,
+        nms_thresh=0.6,
+    )
+    return network
+
+
+NETWORKS = {"mini_classifier": classifier, "mini_fcos": detector}
+
+
+def _default_weights(name: str) -> Path | None:
+    path = Path(assets.__file__).with_name(f"{name}.safetensors")
+    return path if path.exists() else None
+
+
+def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
+    if spec.name not in NETWORKS:
+        raise ConfigError(f"library mini has no model {spec.name!r}; it has {sorted(NETWORKS)}")
+    if not spec.weights_file:
+        raise ConfigError(f"model {spec.name}: weights {spec.weights!r} are not a file")
+    network = NETWORKS[spec.name]()
+    load_weights(network, spec.weights_file, spec.name)
+    network.eval().to(device)
+    if spec.name == "mini_fcos":
+        return Detector(network, list(mini.CLASSES), device)
+    side = [mini.SIZES["cls"]]
+    return Classifier(network, side, side, InterpolationMode.BILINEAR, MEAN, STD, device)
+
+
+def _fingerprint(spec: ModelSpec) -> dict[str, str]:
+    return {"torchvision": torchvision.__version__}
+
+
+LIBRARIES.register("mini")(Library(_load, lambda: sorted(NETWORKS), _fingerprint, _default_weights))

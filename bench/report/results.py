@@ -1,0 +1,248 @@
+"""A results folder, read: operating points, BD-rates and the manifest."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.errors import ConfigError, DataError
+
+UNCOMPRESSED = "uncompressed"
+T = TypeVar("T")
+Row = dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One metric at one operating point. Rates in bits per pixel; None where there is no value."""
+
+    dataset: str
+    task: str
+    model: str
+    method: str
+    qp: int | None
+    bpp: float | None
+    bpp_total: float | None
+    metric: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n_images: int | None
+    n_failed: int | None
+
+
+@dataclass(frozen=True)
+class BDRate:
+    """A method against its anchor on one (dataset, model, metric). Percent; negative saves bits.
+
+    bd_rate is None where it is undefined, and `reason` says why; where it is defined, `reason`
+    is a remark (what the policy dropped, say) or empty. bd_metric is the mean difference in
+    accuracy at equal rate, in the metric's unit; positive is better.
+    """
+
+    dataset: str
+    task: str
+    model: str
+    metric: str
+    anchor: str
+    method: str
+    interpolation: str
+    policy: str
+    bd_rate: float | None
+    ci_low: float | None
+    ci_high: float | None
+    bd_metric: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Every method's points on one (dataset, model, metric), by ascending bpp, anchor first."""
+
+    dataset: str
+    task: str
+    model: str
+    metric: str
+    anchor: str
+    methods: dict[str, list[Point]]
+    clean: Point | None
+
+
+@dataclass(frozen=True)
+class Results:
+    folder: Path
+    manifest: dict[str, Any]
+    points: list[Point]
+    bd: list[BDRate]
+
+    @property
+    def interpolation(self) -> str:
+        """The one that counts; other interpolations in bd.csv stand beside it."""
+        named = str(self.analysis.get("interpolation", ""))
+        present = list(dict.fromkeys(row.interpolation for row in self.bd))
+        return named if named in present or not present else present[0]
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        value = self.manifest.get("analysis")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def experiments(self) -> list[dict[str, Any]]:
+        value = self.manifest.get("experiments")
+        return [e for e in value if isinstance(e, dict)] if isinstance(value, list) else []
+
+    def methods(self) -> list[str]:
+        """Every coded method of the run: anchors first, then as configured, then as measured."""
+        configured = [m for e in self.experiments for m in (e.get("methods") or {})]
+        measured = [p.method for p in self.points if p.method != UNCOMPRESSED]
+        present = {*measured, *(row.method for row in self.bd)}
+        wanted = [*self._anchors(), *configured, *measured, *(row.method for row in self.bd)]
+        return [m for m in dict.fromkeys(wanted) if m in present]
+
+    def groups(self) -> list[tuple[str, str, str]]:
+        """The (dataset, task, model) measured, in the order of points.csv."""
+        return list(dict.fromkeys((p.dataset, p.task, p.model) for p in self.points))
+
+    def metrics(self, task: str) -> list[str]:
+        """A task's metrics, the headline first."""
+        return list(dict.fromkeys(p.metric for p in self.points if p.task == task))
+
+    def anchor(self, dataset: str, model: str) -> str:
+        for experiment in self.experiments:
+            models = [m.get("name") for m in experiment.get("models") or [] if isinstance(m, dict)]
+            if experiment.get("dataset") == dataset and model in models and "anchor" in experiment:
+                return str(experiment["anchor"])
+        for row in self.bd:
+            if (row.dataset, row.model) == (dataset, model):
+                return row.anchor
+        return ""
+
+    def limited(self, dataset: str) -> bool:
+        """Whether only the first images of the data set were measured."""
+        return any(e.get("dataset") == dataset and e.get("limited") for e in self.experiments)
+
+    def view(self, dataset: str, model: str) -> str:
+        """Which pixels were coded, as the manifest says; empty where it does not."""
+        for experiment in self.experiments:
+            for entry in experiment.get("models") or []:
+                named = isinstance(entry, dict) and entry.get("name") == model
+                if named and experiment.get("dataset") == dataset:
+                    return str(entry.get("view", ""))
+        return ""
+
+    def curves(self) -> list[Curves]:
+        return [
+            self._curves(dataset, task, model, metric)
+            for dataset, task, model in self.groups()
+            for metric in self.metrics(task)
+        ]
+
+    def _curves(self, dataset: str, task: str, model: str, metric: str) -> Curves:
+        wanted = (dataset, task, model, metric)
+        points = [p for p in self.points if (p.dataset, p.task, p.model, p.metric) == wanted]
+        anchor = self.anchor(dataset, model)
+        methods: dict[str, list[Point]] = {}
+        for method in sorted(self.methods(), key=lambda m: m != anchor):
+            own = [p for p in points if p.method == method and p.bpp is not None]
+            if own:
+                methods[method] = sorted(own, key=lambda p: p.bpp or 0.0)
+        clean = next((p for p in points if p.method == UNCOMPRESSED), None)
+        return Curves(dataset, task, model, metric, anchor, methods, clean)
+
+    def _anchors(self) -> list[str]:
+        return [str(e["anchor"]) for e in self.experiments if "anchor" in e] + [
+            row.anchor for row in self.bd
+        ]
+
+
+def read(folder: Path) -> Results:
+    """Read a results folder. Raises ConfigError where a file is missing, DataError where one is
+    malformed."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such results folder")
+    for name in ("manifest.json", "points.csv", "bd.csv"):
+        if not (folder / name).is_file():
+            raise ConfigError(
+                f"{folder}: no {name}; a results folder has manifest.json, points.csv and bd.csv"
+            )
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{folder / 'manifest.json'}: cannot be read: {error}") from error
+    if not isinstance(manifest, dict):
+        raise DataError(f"{folder / 'manifest.json'}: an object is expected")
+    return Results(
+        folder, manifest, _rows(folder / "points.csv", _point), _rows(folder / "bd.csv", _bd_rate)
+    )
+
+
+def _rows(file: Path, parse: Callable[[Row], T]) -> list[T]:
+    rows: list[T] = []
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            for row in reader:
+                try:
+                    rows.append(parse(row))
+                except KeyError as error:
+                    raise DataError(f"{file}: no column {error}") from error
+                except ValueError as error:
+                    raise DataError(f"{file}, line {reader.line_num}: {error}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+    return rows
+
+
+def _point(row: Row) -> Point:
+    return Point(
+        dataset=row["dataset"] or "",
+        task=row["task"] or "",
+        model=row["model"] or "",
+        method=row["method"] or "",
+        qp=_integer(row["qp"]),
+        bpp=_number(row["bpp"]),
+        bpp_total=_number(row["bpp_total"]),
+        metric=row["metric"] or "",
+        value=_number(row["value"]),
+        ci_low=_number(row["ci_low"]),
+        ci_high=_number(row["ci_high"]),
+        n_images=_integer(row["n_images"]),
+        n_failed=_integer(row["n_failed"]),
+    )
+
+
+def _bd_rate(row: Row) -> BDRate:
+    defined = row["status"] == "ok"
+    return BDRate(
+        dataset=row["dataset"] or "",
+        task=row["task"] or "",
+        model=row["model"] or "",
+        metric=row["metric"] or "",
+        anchor=row["anchor"] or "",
+        method=row["method"] or "",
+        interpolation=row["interpolation"] or "",
+        policy=row["policy"] or "",
+        bd_rate=_number(row["bd_rate"]) if defined else None,
+        ci_low=_number(row["ci_low"]) if defined else None,
+        ci_high=_number(row["ci_high"]) if defined else None,
+        bd_metric=_number(row["bd_metric"]),
+        reason=row["reason"] or "",
+    )
+
+
+def _number(text: str | None) -> float | None:
+    if text is None or not text.strip():
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _integer(text: str | None) -> int | None:
+    value = _number(text)
+    if value is not None and value != int(value):
+        raise ValueError(f"{text!r}: an integer is expected")
+    return None if value is None else int(value)

@@ -1,0 +1,347 @@
+"""BD-rates and operating points as tables: once as cells, then as Markdown, LaTeX and CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.report.results import UNCOMPRESSED, BDRate, Point, Results
+from bench.report.text import (
+    NOTHING,
+    interpolation_label,
+    letters,
+    metric_label,
+    number,
+    percent,
+    with_interval,
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's text, with the marks of its footnotes and whether it is a clear win or loss."""
+
+    text: str
+    marks: str = ""
+    verdict: str = ""
+    """better or worse where the whole interval is on one side of zero, else empty."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under a header. `names` counts the leading columns that name the row."""
+
+    key: str
+    caption: str
+    header: list[str]
+    rows: list[list[Cell]]
+    names: int
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def write_tables(results: Results) -> list[Path]:
+    """Write tables/bd.{md,tex,csv} and tables/points.{md,tex,csv} → the files."""
+    folder = results.folder / "tables"
+    folder.mkdir(exist_ok=True)
+    written = []
+    for name, tables, plain in (
+        ("bd", bd_tables(results), _bd_csv(results)),
+        ("points", points_tables(results), _points_csv(results)),
+    ):
+        for suffix, text in (
+            ("md", "\n".join(markdown(table) for table in tables)),
+            ("tex", "\n".join(latex(table) for table in tables)),
+            ("csv", plain),
+        ):
+            path = folder / f"{name}.{suffix}"
+            path.write_text(text, encoding="utf-8", newline="\n")
+            written.append(path)
+    return written
+
+
+# What is in the tables
+
+
+def bd_tables(results: Results) -> list[Table]:
+    """A table of BD-rates per interpolation, the one that counts first; none without methods."""
+    present = list(dict.fromkeys(row.interpolation for row in results.bd))
+    present.sort(key=lambda interpolation: interpolation != results.interpolation)
+    return [_bd_table(results, interpolation) for interpolation in present]
+
+
+def _bd_table(results: Results, interpolation: str) -> Table:
+    entries = [row for row in results.bd if row.interpolation == interpolation]
+    found = {(row.dataset, row.model, row.metric, row.method): row for row in entries}
+    anchors = list(dict.fromkeys(row.anchor for row in entries))
+    compared = {row.method for row in entries if row.method != row.anchor}
+    methods = [method for method in results.methods() if method in compared]
+    marks: dict[str, str] = {}
+    rows = []
+    for key in dict.fromkeys((row.dataset, row.model, row.metric, row.anchor) for row in entries):
+        dataset, model, metric, anchor = key
+        names = [dataset, model, *([anchor] if len(anchors) > 1 else []), metric_label(metric)]
+        cells = [_bd_cell(found.get((dataset, model, metric, m)), marks) for m in methods]
+        rows.append([*map(Cell, names), *cells])
+    named = ["Data set", "Model", *(["Anchor"] if len(anchors) > 1 else []), "Metric"]
+    against = anchors[0] if len(anchors) == 1 else "the anchor"
+    policies = ", ".join(dict.fromkeys(row.policy for row in entries))
+    caption = (
+        f"BD-rate in percent against {against}{_intervals(entries)}; negative saves bits. "
+        f"{interpolation_label(interpolation)} interpolation, policy {policies}."
+    )
+    notes = [(mark, reason) for reason, mark in marks.items()]
+    return Table(f"bd-{interpolation}", caption, [*named, *methods], rows, len(named), notes)
+
+
+def _intervals(entries: Sequence[BDRate | Point]) -> str:
+    known = any(entry.ci_low is not None for entry in entries)
+    return ", with 95 % intervals in brackets" if known else ""
+
+
+def _bd_cell(row: BDRate | None, marks: dict[str, str]) -> Cell:
+    if row is None:
+        return Cell(NOTHING)
+    reason = row.reason if row.bd_rate is not None else _undefined(row)
+    mark = marks.setdefault(reason, letters(len(marks))) if reason else ""
+    if row.bd_rate is None:
+        return Cell("undefined", mark)
+    low, high = (NOTHING if v is None else percent(v) for v in (row.ci_low, row.ci_high))
+    return Cell(with_interval(percent(row.bd_rate), low, high), mark, _verdict(row))
+
+
+def _undefined(row: BDRate) -> str:
+    """Why there is no BD-rate, and what can be said instead."""
+    reason = row.reason or "no reason was recorded"
+    if row.bd_metric is None:
+        return reason
+    sign = "+" if row.bd_metric > 0 else ""
+    difference = f"{sign}{number(row.bd_metric, 3)} {row.metric}"
+    return f"{reason}. Mean difference at equal rate: {difference} (positive is better)"
+
+
+def _verdict(row: BDRate) -> str:
+    if row.ci_high is not None and row.ci_high < 0:
+        return "better"
+    return "worse" if row.ci_low is not None and row.ci_low > 0 else ""
+
+
+def points_tables(results: Results) -> list[Table]:
+    """A table per (dataset, model): a row per operating point, the headline with its interval."""
+    return [_points_table(results, *group) for group in results.groups()]
+
+
+def _points_table(results: Results, dataset: str, task: str, model: str) -> Table:
+    metrics = results.metrics(task)
+    rows = []
+    points = _operating_points(results, dataset, model)
+    for method, qp in points:
+        by_metric = points[method, qp]
+        first = next(iter(by_metric.values()))
+        values = [_value(by_metric.get(m), interval=i == 0) for i, m in enumerate(metrics)]
+        setting = NOTHING if qp is None else str(qp)
+        rates = [number(first.bpp, 4), number(first.bpp_total, 4)]
+        rows.append([Cell(method), *map(Cell, [setting, *rates, *values])])
+    view = results.view(dataset, model)
+    caption = (
+        f"Rate and accuracy of {model} on {dataset}"
+        + (f" (view {view})" if view else "")
+        + f": {_images(points)}bpp is the mean over images, total bpp all bits over all pixels"
+        + _intervals([p for by_metric in points.values() for p in by_metric.values()])
+        + "."
+    )
+    header = ["Method", "QP", "bpp", "total bpp", *map(metric_label, metrics)]
+    return Table(f"points-{dataset}-{model}", caption, header, rows, 1)
+
+
+Points = dict[tuple[str, int | None], dict[str, Point]]
+
+
+def _operating_points(results: Results, dataset: str, model: str) -> Points:
+    """(method, QP) → its point per metric: uncompressed first, anchor next, finest QP first."""
+    order = [UNCOMPRESSED, results.anchor(dataset, model), *results.methods()]
+    own = [p for p in results.points if (p.dataset, p.model) == (dataset, model)]
+    own.sort(key=lambda p: (order.index(p.method), -1 if p.qp is None else p.qp))
+    points: Points = {}
+    for p in own:
+        points.setdefault((p.method, p.qp), {})[p.metric] = p
+    return points
+
+
+def _images(points: Points) -> str:
+    first = next(p for by_metric in points.values() for p in by_metric.values())
+    if first.n_images is None:
+        return ""
+    failed = f", {first.n_failed} left out because they failed" if first.n_failed else ""
+    return f"{first.n_images} images{failed}; "
+
+
+def _value(point: Point | None, interval: bool) -> str:
+    if point is None:
+        return NOTHING
+    value = number(point.value, 3)
+    if not interval:
+        return value
+    return with_interval(value, number(point.ci_low, 3), number(point.ci_high, 3))
+
+
+# How they are written
+
+
+def markdown(table: Table) -> str:
+    """A pipe table under its caption, footnotes below."""
+    lines = [
+        _md(table.caption),
+        "",
+        "| " + " | ".join(map(_md, table.header)) + " |",
+        "|" + " --- |" * table.names + " ---: |" * (len(table.header) - table.names),
+    ]
+    for row in table.rows:
+        cells = [_md(c.text) + (f"<sup>{c.marks}</sup>" if c.marks else "") for c in row]
+        lines.append("| " + " | ".join(cells) + " |")
+    for mark, note in table.notes:
+        lines += ["", f"<sup>{mark}</sup> {_md(note)}"]
+    return "\n".join(lines) + "\n"
+
+
+def latex(table: Table) -> str:
+    """A table over both columns of a paper; needs `\\usepackage{booktabs}`."""
+    columns = "l" * table.names + "r" * (len(table.header) - table.names)
+    lines = [
+        r"\begin{table*}",
+        r"\centering",
+        r"\footnotesize",
+        rf"\caption{{{_tex(table.caption)}}}",
+        rf"\label{{tab:{re.sub('[^A-Za-z0-9-]+', '-', table.key)}}}",
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        r"\toprule",
+        " & ".join(map(_tex, table.header)) + r" \\",
+        r"\midrule",
+    ]
+    previous: list[str] = []
+    # More than four intervals side by side are wider than the page: then below their values.
+    stacked = any(sum(" [" in cell.text for cell in row) > 4 for row in table.rows)
+    for row in table.rows:
+        names = [c.text for c in row[: table.names]]
+        if previous and names[:2] != previous[:2]:
+            lines.append(r"\addlinespace")
+        cells = [_tex(text) for text in _once(names, previous)]
+        for cell in row[table.names :]:
+            # Beside the column, so that the numbers still line up.
+            mark = rf"\rlap{{\textsuperscript{{{cell.marks}}}}}" if cell.marks else ""
+            value, bracket, interval = cell.text.partition(" [")
+            if bracket and stacked:
+                lower = rf"\scriptsize [{_tex(interval)}"
+                cells.append(
+                    rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{_tex(value)}{mark}\\{lower}\end{{tabular}}"
+                )
+            else:
+                cells.append(_tex(cell.text) + mark)
+        lines.append(" & ".join(cells) + r" \\")
+        previous = names
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    for i, (mark, note) in enumerate(table.notes):
+        start = r"\par\smallskip" if i == 0 else r"\par"
+        lines.append(rf"{start}\textsuperscript{{{mark}}}\,{_tex(note)}")
+    return "\n".join([*lines, r"\end{table*}", ""])
+
+
+def _once(names: list[str], previous: Sequence[str]) -> list[str]:
+    """The row's names, blank as long as they repeat those of the row above."""
+    same = 0
+    while same < len(names) and list(previous[: same + 1]) == names[: same + 1]:
+        same += 1
+    return [""] * same + names[same:]
+
+
+def _md(text: str) -> str:
+    text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    # Intervals and names stay legible in the source: brackets alone and inner _ do nothing.
+    text = re.sub(r"[|*`]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
+    return re.sub(r"\s+", " ", text)
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "−": "$-$",
+    "×": r"$\times$",
+    "–": "--",
+    "…": r"\ldots{}",
+}
+
+
+def _tex(text: str) -> str:
+    text = re.sub(r"\s+", " ", text).replace(" %", "\N{NO-BREAK SPACE}%")
+    escaped = "".join(_TEX.get(character, character) for character in text)
+    return escaped.replace("\N{NO-BREAK SPACE}", r"\,")
+
+
+def _bd_csv(results: Results) -> str:
+    """Rows (dataset, model, metric, interpolation); per method its BD-rate and interval."""
+    rows = sorted(results.bd, key=lambda row: row.interpolation != results.interpolation)
+    compared = {row.method for row in rows if row.method != row.anchor}
+    methods = [method for method in results.methods() if method in compared]
+    header = ["dataset", "model", "metric", "anchor", "interpolation", "policy"]
+    lines: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for row in rows:
+        key = (row.dataset, row.model, row.metric, row.anchor, row.interpolation, row.policy)
+        lines.setdefault(key, {})[row.method] = (
+            ["undefined", "", "", row.reason]
+            if row.bd_rate is None
+            else [_plain(row.bd_rate), _plain(row.ci_low), _plain(row.ci_high), row.reason]
+        )
+    parts = ("", " ci_low", " ci_high", " reason")
+    return _csv(
+        [*header, *(method + part for method in methods for part in parts)],
+        [
+            [*key, *(text for m in methods for text in cells.get(m, [""] * len(parts)))]
+            for key, cells in lines.items()
+        ],
+    )
+
+
+def _points_csv(results: Results) -> str:
+    """Rows (dataset, model, method, QP); per metric its value and interval."""
+    metrics = list(
+        dict.fromkeys(m for _, task, _ in results.groups() for m in results.metrics(task))
+    )
+    rows = []
+    for dataset, _, model in results.groups():
+        for (method, qp), by_metric in _operating_points(results, dataset, model).items():
+            first = next(iter(by_metric.values()))
+            row = [dataset, model, method, "" if qp is None else str(qp)]
+            row += [_plain(first.bpp), _plain(first.bpp_total)]
+            for metric in metrics:
+                point = by_metric.get(metric)
+                values = (point.value, point.ci_low, point.ci_high) if point else (None,) * 3
+                row += map(_plain, values)
+            rows.append(row)
+    header = ["dataset", "model", "method", "qp", "bpp", "bpp_total"]
+    parts = ("", " ci_low", " ci_high")
+    return _csv([*header, *(metric + part for metric in metrics for part in parts)], rows)
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else repr(round(value, 6))
+
+
+def _csv(header: list[str], rows: list[list[str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue()

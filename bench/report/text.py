@@ -1,0 +1,50 @@
+"""How names and numbers are written for people, the same in figures, tables and the page."""
+
+MINUS = "\N{MINUS SIGN}"
+NOTHING = "–"
+
+_METRICS = {
+    "top1": "Top-1 accuracy",
+    "top5": "Top-5 accuracy",
+    "cross-entropy": "Cross-entropy (nats)",
+}
+_INTERPOLATIONS = {"pchip": "PCHIP", "akima": "Akima"}
+
+
+def metric_label(metric: str) -> str:
+    """For an axis or a column: "top1" → "Top-1 accuracy"; mAP and AP50 are written so already."""
+    return _METRICS.get(metric, metric)
+
+
+def interpolation_label(interpolation: str) -> str:
+    return _INTERPOLATIONS.get(interpolation, interpolation)
+
+
+def number(value: float | None, digits: int) -> str:
+    """Fixed digits, a typographic minus, no minus before zero, – for no value."""
+    if value is None:
+        return NOTHING
+    text = f"{abs(value):.{digits}f}"
+    negative = value < 0 and float(text) != 0
+    return (MINUS if negative else "") + text
+
+
+def percent(value: float) -> str:
+    """A signed percentage without its sign %: "−12.3", "+85.0", "0.0"."""
+    text = number(value, 1)
+    return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
+
+
+def with_interval(value: str, low: str, high: str) -> str:
+    """ "−12.3 [−15.0, −9.1]", or the value alone where an end of the interval is not known."""
+    return value if NOTHING in (low, high) else f"{value} [{low}, {high}]"
+
+
+def letters(index: int) -> str:
+    """0 → a, 25 → z, 26 → aa: marks of footnotes."""
+    text = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        text = chr(ord("a") + rest) + text
+    return text

@@ -1,0 +1,162 @@
+"""What is to be measured: everything that can be refused is refused here, before any coding."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from bench import codecs, datasets, models
+from bench.codecs.base import Codec
+from bench.config import BenchConfig, DatasetConfig, Expected, ExperimentConfig, ModelConfig
+from bench.datasets.base import Dataset
+from bench.errors import ConfigError
+from bench.models.base import Library, ModelSpec, TaskModel, sha256
+from bench.sweep import cache
+
+CHUNK = 16
+"""Pictures that enter a task model together."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One operating point."""
+
+    method: str
+    codec: Codec
+    qp: int
+
+
+class PlannedModel:
+    """A task model that is built when the first prediction is missing."""
+
+    def __init__(self, spec: ModelSpec, library: Library, view: str, device: torch.device) -> None:
+        self.spec = spec
+        self.view = view
+        self.viewed = view != "native"
+        self._library = library
+        self._device = device
+
+    @cached_property
+    def network(self) -> TaskModel:
+        return self._library.load(self.spec, self._device)
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        file = self.spec.weights_file
+        return {
+            "library": self.spec.library,
+            "name": self.spec.name,
+            "weights": sha256(file) if file else str(self.spec.weights),
+            "viewed": str(self.viewed),
+            "torch": torch.__version__,
+            **self._library.fingerprint(self.spec),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return cache.key("model", device=self._device.type, **self.fingerprint)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    config: ExperimentConfig
+    dataset: Dataset
+    limited: bool
+    models: list[PlannedModel]
+    points: list[Point]
+
+    @property
+    def views(self) -> list[str]:
+        return sorted({m.view for m in self.models})
+
+    @property
+    def expected(self) -> Expected | None:
+        return self.config.expected
+
+    def grid(self) -> dict[str, list[int]]:
+        """Method → its QPs, ascending."""
+        grouped = itertools.groupby(self.points, lambda p: p.method)
+        return {method: [p.qp for p in points] for method, points in grouped}
+
+
+def _points(config: ExperimentConfig) -> list[Point]:
+    anchor_qps = config.methods[config.anchor].qps
+    points = []
+    for name, method in config.methods.items():
+        codec = codecs.CODECS.get(method.codec)()
+        for qp in sorted(set(method.qps or anchor_qps or [])):
+            if qp not in codec.qps:
+                raise ConfigError(
+                    f"methods.{name}.qps: {qp} is outside {codec.qps.start}…{codec.qps[-1]}, "
+                    f"the range of codec {method.codec!r}"
+                )
+            points.append(Point(name, codec, qp))
+    return points
+
+
+def _dataset(config: DatasetConfig, task: str) -> Dataset:
+    load: Callable[..., Dataset] = datasets.DATASETS.get(config.format)
+    if config.format == "mini":
+        return load(task)
+    if config.root is None:
+        raise ConfigError(
+            f"dataset.root: the {config.format} data set has no folder; give --data-root DIR "
+            f"(or --data-root {task}=DIR)"
+        )
+    dataset = load(Path(config.root), name=config.name)
+    if dataset.task != task:
+        raise ConfigError(f"dataset.format: {config.format} is for {dataset.task}, not for {task}")
+    return dataset
+
+
+def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel:
+    library = models.LIBRARIES.get(config.library)
+    spec = ModelSpec(config.library, config.name, config.weights)
+    if spec.weights is None:
+        default = library.default_weights(config.name)
+        if default is None:
+            raise ConfigError(
+                f"model {config.name} of {config.library} has no weights; give a checkpoint with "
+                "--weights FILE, or in the config under models.weights"
+            )
+        spec = ModelSpec(config.library, config.name, str(default))
+    elif not spec.weights_file and Path(spec.weights).suffix in {".pth", ".pt", ".safetensors"}:
+        raise ConfigError(
+            f"weights {spec.weights}: there is no such file. It should hold {config.library}'s "
+            f"{config.name}: a state dict in .safetensors or .pth"
+        )
+    planned = PlannedModel(
+        spec, library, "native" if view == "native" else f"model:{config.name}", device
+    )
+    _ = planned.fingerprint  # refuses an unknown name or a missing library now
+    return planned
+
+
+def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[Experiment]:
+    """Raises ConfigError or DataError for whatever could not run to its end."""
+    seen = set()
+    # Cheap refusals of every experiment come before the first data set is read.
+    parts = [
+        (e, _points(e), [_model(m, e.dataset.view, device) for m in e.models])
+        for e in config.experiments
+    ]
+    experiments = []
+    for experiment, points, planned in parts:
+        dataset = _dataset(experiment.dataset, experiment.task)
+        if not dataset.samples:
+            raise ConfigError(f"data set {dataset.name} is empty")
+        for model in planned:
+            if (dataset.name, model.spec.name) in seen:
+                raise ConfigError(
+                    f"model {model.spec.name} on data set {dataset.name} stands twice in the "
+                    "config; give one of the data sets another name (dataset.name)"
+                )
+            seen.add((dataset.name, model.spec.name))
+        limited = limit is not None and limit < len(dataset.samples)
+        if limited:
+            dataset = dataset.first(limit or 0)
+        experiments.append(Experiment(experiment, dataset, limited, planned, points))
+    return experiments

@@ -1,0 +1,208 @@
+"""A whole run, from a plan to a results folder: clean accuracy first, then the sweep."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from bench.analysis.results import IMAGE_COLUMNS, UNCOMPRESSED, statistics_path
+from bench.config import BenchConfig
+from bench.errors import BenchError, ConfigError
+from bench.sweep import manifest
+from bench.sweep.execute import Coded, Picture, Run, native
+from bench.sweep.plan import Experiment, PlannedModel, Point
+from bench.tasks import TASKS
+
+Say = Callable[[str], None]
+
+
+def _dataset_fingerprint(experiment: Experiment, pictures: list[Picture | None]) -> str:
+    """Of the images' pixels and the ground truth, whatever the folder is called."""
+    digest = hashlib.sha256(experiment.dataset.annotations_sha256.encode())
+    for picture in pictures:
+        digest.update((picture.sha256 if picture else "unreadable").encode())
+    return "sha256:" + digest.hexdigest()
+
+
+def _check_expected(experiment: Experiment, fingerprint: str, scores: dict[str, float]) -> str:
+    """What to say of the expected scores. Raises BenchError where they are missed on their set."""
+    expected = experiment.expected
+    if expected is None:
+        return ""
+    same = expected.dataset == fingerprint and not experiment.limited
+    missed, said = [], []
+    for name, (value, tolerance) in expected.scores.items():
+        said.append(f"{name} {value:.4f} ± {tolerance:g}")
+        if same and not abs(scores[name] - value) <= tolerance:
+            missed.append(f"{name} is {scores[name]:.4f}, expected {value:.4f} ± {tolerance:g}")
+    if missed:
+        raise BenchError(
+            f"the uncompressed accuracy on {experiment.dataset.name} is not what the config "
+            f"expects of this very data set: {'; '.join(missed)}. Weights, preprocessing or a "
+            "library's version differ; nothing was coded"
+        )
+    where = "as expected of this data set" if same else "on another data set it is"
+    return f" ({where}: {', '.join(said)})"
+
+
+class _Writer:
+    """Writes a results folder beside its place and moves it there when it is whole."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
+            raise ConfigError(f"--out {out}: the folder exists and is no results folder")
+        self.folder = out.with_name(out.name + ".partial")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def statistics(
+        self,
+        table: pa.Table,
+        experiment: Experiment,
+        model: PlannedModel,
+        point: Point | None,
+    ) -> None:
+        path = statistics_path(
+            self.folder,
+            experiment.dataset.task,
+            experiment.dataset.name,
+            model.spec.name,
+            point.method if point else UNCOMPRESSED,
+            point.qp if point else None,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
+
+    def finish(self, rows: list[dict[str, Any]], description: dict[str, Any]) -> None:
+        images = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
+        images.to_parquet(self.folder / "images.parquet", index=False)
+        text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
+        (self.folder / "manifest.json").write_text(text + "\n")
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.folder.replace(self.out)
+
+
+def _image_rows(
+    experiment: Experiment,
+    view: str,
+    pictures: list[Picture | None],
+    table: list[list[Coded | None]],
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "dataset": experiment.dataset.name,
+            "view": view,
+            "index": i,
+            "image": experiment.dataset.samples[i].name,
+            "method": point.method,
+            "qp": point.qp,
+            "bits": coded.bits,
+            "width": picture.width,
+            "height": picture.height,
+            "psnr": coded.psnr,
+        }
+        for point, row in zip(experiment.points, table, strict=True)
+        for i, (picture, coded) in enumerate(zip(pictures, row, strict=True))
+        if picture and coded
+    ]
+
+
+def run(
+    config: BenchConfig,
+    experiments: list[Experiment],
+    measure: Run,
+    device: torch.device,
+    out: Path,
+    say: Say,
+) -> dict[str, Any]:
+    """Measure everything planned into the folder `out`; returns its manifest.
+
+    Raises BenchError where a clean score misses what is expected of this data set, or too many
+    images fail; whatever was measured until then stays in the cache.
+    """
+    writer = _Writer(out)
+    timings: dict[str, float] = {}
+    fingerprints: dict[str, str] = {}
+    looks: list[dict[str, list[Picture | None]]] = []
+    rows: list[dict[str, Any]] = []
+
+    started = time.perf_counter()
+    for experiment in experiments:
+        dataset, samples = experiment.dataset, experiment.dataset.samples
+        for note in dataset.notes:
+            say(f"{dataset.name}: {note}")
+        pictures = measure.look(experiment)
+        looks.append(pictures)
+        fingerprints[dataset.name] = _dataset_fingerprint(experiment, pictures["native"])
+        task, targets = TASKS[dataset.task], [s.target for s in samples]
+        for model in experiment.models:
+            look = model.network.view if model.viewed else native
+
+            def read_clean(i: int, look: Any = look, samples: Any = samples) -> NDArray[np.uint8]:
+                seen: NDArray[np.uint8] = look(samples[i].load())
+                return seen
+
+            hashes = [p.sha256 if p else None for p in pictures[model.view]]
+            advance = measure.progress(f"{dataset.name}: {model.spec.name}", len(hashes))
+            predictions = measure.predict(experiment, model, None, hashes, read_clean, advance)
+            table = task.statistics(predictions, targets)
+            writer.statistics(table, experiment, model, None)
+            alive = np.array([[p is not None for p in predictions]], np.int64)
+            names = [m.name for m in task.metrics]
+            scores = dict(zip(names, task.score(table, alive)[0].tolist(), strict=True))
+            said = _check_expected(experiment, fingerprints[dataset.name], scores)
+            listed = ", ".join(f"{k} {v:.4f}" for k, v in scores.items())
+            say(f"{dataset.name}: {model.spec.name} on uncompressed images: {listed}{said}")
+    timings["uncompressed"] = time.perf_counter() - started
+
+    tables: list[dict[str, list[list[Coded | None]]]] = []
+    started = time.perf_counter()
+    for experiment, pictures in zip(experiments, looks, strict=True):
+        coded = {v: measure.code(experiment, v, pictures[v]) for v in experiment.views}
+        tables.append(coded)
+        for view in experiment.views:
+            rows += _image_rows(experiment, view, pictures[view], coded[view])
+    timings["coding"] = time.perf_counter() - started
+
+    started = time.perf_counter()
+    for experiment, coded in zip(experiments, tables, strict=True):
+        task = TASKS[experiment.dataset.task]
+        targets = [s.target for s in experiment.dataset.samples]
+        for model in experiment.models:
+            total = len(experiment.points) * len(targets)
+            advance = measure.progress(
+                f"{experiment.dataset.name}: {model.spec.name} on decoded images", total
+            )
+            for point, row in zip(experiment.points, coded[model.view], strict=True):
+
+                def read(i: int, point: Point = point, row: Any = row) -> NDArray[np.uint8]:
+                    return measure.decode(point, row[i])
+
+                hashes = [c.decoded_sha256 if c else None for c in row]
+                predictions = measure.predict(experiment, model, point, hashes, read, advance)
+                writer.statistics(task.statistics(predictions, targets), experiment, model, point)
+        measure.check_failures(experiment)
+    timings["inference"] = time.perf_counter() - started
+
+    description = manifest.describe(
+        name=out.name,
+        config=config,
+        experiments=experiments,
+        fingerprints=fingerprints,
+        device=device,
+        record=measure.record,
+        timings=timings,
+    )
+    writer.finish(rows, description)
+    return description

@@ -1,0 +1,109 @@
+"""A training loop that survives being killed: checkpoints, resumption, a log, refusal of NaN."""
+
+import csv
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+from rich.progress import Progress
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bench.errors import BenchError, ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+Batch = TypeVar("Batch")
+
+CHECKPOINT_SECONDS = 60.0
+LOG_EVERY = 50
+CLIP_NORM = 5.0
+
+
+def validated(model: type[Config], raw: dict[str, Any]) -> Config:
+    """Raises ConfigError naming every key that is missing, unknown or out of range."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("the training config is wrong:\n" + "\n".join(lines)) from None
+
+
+def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def run(
+    *,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    batches: Callable[[int], Iterator[Batch]],
+    loss: Callable[[Batch], Tensor],
+    steps: int,
+    out: Path,
+    resume: bool,
+) -> Path:
+    """Minimise `loss` over `batches(first step)`; returns OUT/weights.safetensors, in fp16.
+
+    A checkpoint is written every minute and `resume` continues from it with the same batches in
+    the same order. Raises BenchError, naming the step, when the loss is not finite.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = out / "checkpoint.pt", out / "log.csv"
+    start = 0
+    if resume and checkpoint.exists():
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["rng"])
+        start = state["step"]
+
+    def snapshot(step: int) -> dict[str, Any]:
+        return {
+            "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "schedule": schedule.state_dict(),
+            "rng": torch.get_rng_state(),
+            "step": step,
+        }
+
+    network.train()
+    last_saved, total = time.monotonic(), 0.0
+    with log.open("a" if start else "w", newline="") as file, Progress(transient=True) as progress:
+        writer = csv.writer(file)
+        if not start:
+            writer.writerow(["step", "loss", "learning_rate"])
+        bar = progress.add_task("training", total=steps, completed=start)
+        for step, batch in enumerate(batches(start), start):
+            optimiser.zero_grad(set_to_none=True)
+            value = loss(batch)
+            if not torch.isfinite(value):
+                raise BenchError(f"training stopped at step {step}: the loss is {value.item()}")
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+            optimiser.step()
+            schedule.step()
+            total += value.item()
+            if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
+                mean = total / (step % LOG_EVERY + 1)
+                writer.writerow([step + 1, f"{mean:.5f}", f"{schedule.get_last_lr()[0]:.3g}"])
+                file.flush()
+                progress.update(bar, description=f"training, loss {mean:.3f}")
+                total = 0.0
+            progress.update(bar, completed=step + 1)
+            if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                _save_checkpoint(checkpoint, snapshot(step + 1))
+                last_saved = time.monotonic()
+    _save_checkpoint(checkpoint, snapshot(steps))
+    weights = {
+        k: (v.half() if v.is_floating_point() else v).contiguous().cpu()
+        for k, v in network.state_dict().items()
+    }
+    save_file(weights, out / "weights.safetensors")
+    return out / "weights.safetensors"

@@ -1,0 +1,155 @@
+"""What every codec promises, for all that are built in."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pictures import natural_picture, psnr
+
+from bench.codecs import CODECS, make
+from bench.errors import CodecError, ConfigError
+
+NAMES = ["bpg", "jpeg", "webp"]
+SIGNATURE = {"bpg": b"BPG\xfb", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+
+
+def test_they_are_registered() -> None:
+    assert set(NAMES) <= set(CODECS.names())
+    with pytest.raises(ConfigError, match="unknown codec 'bgp'"):
+        make("bgp")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(width=1, height=1, qp=0, seed=0)
+@example(width=1, height=33, qp=51, seed=0)
+@example(width=33, height=1, qp=20, seed=0)
+@example(width=8, height=8, qp=0, seed=0)
+@example(width=16, height=9, qp=37, seed=0)
+@example(width=40, height=3, qp=25, seed=0)
+@example(width=24, height=24, qp=31, seed=0)
+@example(width=63, height=65, qp=44, seed=0)
+@given(
+    width=st.integers(1, 70),
+    height=st.integers(1, 70),
+    qp=st.integers(0, 51),
+    seed=st.integers(0, 3),
+)
+def test_a_round_trip_keeps_the_size_and_the_picture(
+    name: str, width: int, height: int, qp: int, seed: int
+) -> None:
+    codec = make(name)
+    rgb = natural_picture(width, height, seed)
+    data = codec.encode(rgb, qp)
+    decoded = codec.decode(data)
+    assert data.startswith(SIGNATURE[name])
+    assert decoded.shape == rgb.shape
+    assert decoded.dtype == np.uint8
+    # coarse on purpose: a shift, a swapped channel or the padding in the picture would fail it
+    assert psnr(decoded, rgb) > 30 - 0.4 * qp
+    assert abs(decoded.mean() - rgb.mean()) < 2 + 0.5 * qp
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_larger_qp_is_coarser(name: str, natural: NDArray[np.uint8]) -> None:
+    codec = make(name)
+    qps = [4, 14, 22, 25, 28, 31, 34, 37, 40, 44, 48, 51]
+    files = [codec.encode(natural, qp) for qp in qps]
+    sizes = [len(data) for data in files]
+    quality = [psnr(codec.decode(data), natural) for data in files]
+    assert all(a > b for a, b in itertools.pairwise(sizes)), sizes
+    assert all(a > b for a, b in itertools.pairwise(quality)), quality
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_threads_do_not_change_the_bytes(
+    name: str, threads: int, natural: NDArray[np.uint8]
+) -> None:
+    codec = make(name)
+    pictures = [natural[i : i + 40, i : 66 + i] for i in range(8)]
+    expected = [codec.encode(picture, 34) for picture in pictures]
+    with ThreadPoolExecutor(threads) as pool:
+        files = list(pool.map(lambda picture: codec.encode(picture, 34), pictures))
+        decoded = list(pool.map(codec.decode, files))
+    assert files == expected
+    for data, pixels in zip(files, decoded, strict=True):
+        assert np.array_equal(pixels, codec.decode(data))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_views_with_strides_are_coded_as_their_pixels(
+    name: str, natural: NDArray[np.uint8]
+) -> None:
+    codec = make(name)
+    view = natural[::2, ::-1][:, :40]
+    assert codec.encode(view, 30) == codec.encode(view.copy(), 30)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_cannot_be_coded_is_refused(name: str, natural: NDArray[np.uint8]) -> None:
+    codec = make(name)
+    with pytest.raises(CodecError, match="QP 0 to 51, not 52"):
+        codec.encode(natural, 52)
+    with pytest.raises(CodecError, match="not -1"):
+        codec.encode(natural, -1)
+    for wrong in (natural[..., 0], natural.astype(np.float32), natural[:0], natural[..., :2]):
+        with pytest.raises(CodecError):
+            codec.encode(wrong, 30)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_garbage_is_refused(name: str) -> None:
+    codec = make(name)
+    rng = np.random.default_rng(1)
+    for size in (0, 1, 3, 4, 5, 12, 100, 1000):
+        junk = rng.bytes(size)
+        for data in (junk, SIGNATURE[name] + junk):
+            with pytest.raises(CodecError):
+                codec.decode(data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_cut_short_is_refused(name: str, natural: NDArray[np.uint8]) -> None:
+    codec = make(name)
+    data = codec.encode(natural, 40)
+    # the last two bytes of the arithmetic code may hold nothing but its end
+    for length in [*range(0, 40), *range(40, len(data) - 2, 29)]:
+        with pytest.raises(CodecError):
+            codec.decode(data[:length])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_fingerprint_names_library_version_and_settings(name: str) -> None:
+    fingerprint = make(name).fingerprint()
+    assert fingerprint["codec"] == name
+    assert fingerprint["settings"]
+    library = {"bpg": "x265", "jpeg": "libjpeg_turbo", "webp": "webp"}[name]
+    assert fingerprint[library][0].isdigit()
+    assert fingerprint == make(name).fingerprint()
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp"])
+def test_the_qualities_fall_strictly_once_the_rates_meet(name: str) -> None:
+    qualities = [int(q) for q in make(name).fingerprint()["qualities"].split(",")]
+    assert len(qualities) == 52
+    assert qualities[0] == 100
+    assert qualities[-1] in (1, 2)
+    assert all(a > b or a == b == 100 for a, b in itertools.pairwise(qualities))
+    assert qualities[13] < 100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_coding_is_silent(
+    name: str, natural: NDArray[np.uint8], capfd: pytest.CaptureFixture[str]
+) -> None:
+    codec = make(name)
+    data = codec.encode(natural, 30)
+    codec.decode(data)
+    with pytest.raises(CodecError):
+        codec.decode(data[: len(data) // 2])
+    assert capfd.readouterr() == ("", "")

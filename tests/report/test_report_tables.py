@@ -1,0 +1,160 @@
+"""BD-rate and point tables in Markdown, LaTeX and CSV."""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import results_folder
+
+from bench.report.results import read
+from bench.report.tables import Cell, Table, bd_tables, latex, markdown, points_tables, write_tables
+from bench.report.text import letters, number, percent
+
+Write = Callable[..., Path]
+
+
+def test_files(make_run: Write) -> None:
+    paths = write_tables(read(make_run()))
+    assert [path.name for path in paths] == [
+        "bd.md", "bd.tex", "bd.csv", "points.md", "points.tex", "points.csv",
+    ]  # fmt: skip
+    assert all(path.stat().st_size for path in paths)
+
+
+def test_cells_have_value_and_interval_and_the_manifests_interpolation_leads(
+    make_run: Write,
+) -> None:
+    first, second = bd_tables(read(make_run()))
+    assert first.key == "bd-pchip"
+    assert "PCHIP interpolation, policy pareto" in first.caption
+    assert "Akima" in second.caption
+    assert first.header == ["Data set", "Model", "Metric", "jpeg", "webp"]
+    assert [cell.text for cell in first.rows[0]] == [
+        "coco_dev", "yolox_nano", "mAP", "+61.3 [+50.0, +70.0]", "−61.3 [−70.0, −50.0]",
+    ]  # fmt: skip
+    assert [cell.verdict for cell in first.rows[0][3:]] == ["worse", "better"]
+
+
+def test_undefined_is_said_so_with_its_reason_and_never_a_number(make_run: Write) -> None:
+    results = read(make_run())
+    table = bd_tables(results)[0]
+    assert table.rows[1][4] == Cell("undefined", "a")
+    assert table.notes == [
+        (
+            "a",
+            "12 % of the range_is shared. Mean difference at equal rate: −0.012 AP50 "
+            "(positive is better)",
+        )
+    ]
+    for path in write_tables(results)[:3]:
+        text = path.read_text()
+        assert "undefined" in text
+        assert "9876" not in text
+        assert "range" in text
+
+
+def test_undefined_without_a_reason_still_has_a_footnote(make_run: Write) -> None:
+    compared = [
+        {**row, "status": "undefined", "reason": "", "bd_metric": "nan"}
+        for row in results_folder.bd_rates()
+    ]
+    table = bd_tables(read(make_run(compared=compared)))[0]
+    assert {cell for row in table.rows for cell in row[3:]} == {Cell("undefined", "a")}
+    assert table.notes == [("a", "no reason was recorded")]
+
+
+def test_different_anchors_get_a_column(make_run: Write) -> None:
+    other = [{**row, "dataset": "b", "anchor": "webp"} for row in results_folder.bd_rates()]
+    table = bd_tables(read(make_run(compared=results_folder.bd_rates() + other)))[0]
+    assert table.header[:4] == ["Data set", "Model", "Anchor", "Metric"]
+    assert "against the anchor" in table.caption
+    assert [cell.text for cell in table.rows[2][:4]] == ["b", "yolox_nano", "webp", "mAP"]
+
+
+def test_points_have_every_operating_point_and_the_headline_with_its_interval(
+    make_run: Write,
+) -> None:
+    (table,) = points_tables(read(make_run()))
+    assert "153 images, 2 left out" in table.caption
+    assert "view native" in table.caption
+    assert table.header == ["Method", "QP", "bpp", "total bpp", "mAP", "AP50"]
+    rows = [[cell.text for cell in row] for row in table.rows]
+    assert rows[0] == ["uncompressed", "–", "–", "–", "0.301 [0.270, 0.330]", "0.467"]
+    assert rows[1] == ["bpg", "31", "0.9070", "0.8798", "0.295 [0.265, 0.325]", "0.457"]
+    assert [row[0] for row in rows[1:]] == ["bpg"] * 5 + ["jpeg"] * 5 + ["webp"] * 5
+
+
+def test_no_methods_no_bd_table(make_run: Write) -> None:
+    results = read(make_run(compared=[], measured=results_folder.points()[:1]))
+    assert bd_tables(results) == []
+    assert len(write_tables(results)) == 6
+
+
+ODD = Table(
+    "points-a_b", "50 % of {a_b} & #1, $x^2$~\\", ["A", "B"],
+    [[Cell("a_b|c"), Cell("−1.5 [−2.0, 1.0]", "a")], [Cell("a_b|c"), Cell("*<i>*")]],
+    1, [("a", "100 % off")],
+)  # fmt: skip
+
+
+def test_latex_is_escaped_and_balanced() -> None:
+    text = latex(ODD)
+    caption = r"50\,\% of \{a\_b\} \& \#1, \$x\textasciicircum{}2\$\textasciitilde{}"
+    assert rf"\caption{{{caption}\textbackslash{{}}}}" in text
+    assert r"a\_b\textbar{}c & $-$1.5 [$-$2.0, 1.0]\rlap{\textsuperscript{a}} \\" in text
+    assert r"*\textless{}i\textgreater{}*" in text
+    assert r"\label{tab:points-a-b}" in text
+    assert r"\toprule" in text
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert not re.search(r"(?<!\\)[%_#]", text)
+    plain = re.sub(r"\\[{}]", "", text)
+    assert plain.count("{") == plain.count("}")
+
+
+def test_latex_names_are_written_once_per_group(make_run: Write) -> None:
+    text = latex(bd_tables(read(make_run()))[0])
+    assert text.count(r"coco\_dev") == 1
+    assert "\n &  & AP50 &" in text
+
+
+def test_latex_puts_many_intervals_below_their_values() -> None:
+    row = [Cell("m"), *[Cell("+1.0 [+0.5, +1.5]")] * 5]
+    text = latex(Table("k", "c", list("abcdef"), [row], 1))
+    assert text.count(r"+1.0\\\scriptsize [+0.5, +1.5]\end{tabular}") == 5
+
+
+def test_markdown_keeps_its_columns() -> None:
+    lines = markdown(ODD).splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+    assert rows[1] == "| --- | ---: |"
+    assert r"a_b\|c" in rows[2]
+    assert "−1.5 [−2.0, 1.0]<sup>a</sup>" in rows[2]
+    assert r"\*&lt;i>\*" in rows[3]
+    assert "<sup>a</sup> 100 % off" in lines
+
+
+def test_csv_is_plain_numbers(make_run: Write) -> None:
+    paths = {path.name: path for path in write_tables(read(make_run()))}
+    with paths["bd.csv"].open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["interpolation"] for row in rows] == ["pchip"] * 2 + ["akima"] * 2
+    assert float(rows[0]["webp"]) == -61.31
+    assert float(rows[0]["webp ci_low"]) == -70
+    assert (rows[1]["webp"], rows[1]["webp ci_low"]) == ("undefined", "")
+    with paths["points.csv"].open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 16
+    assert (rows[0]["method"], rows[0]["qp"], rows[0]["bpp"]) == ("uncompressed", "", "")
+    assert float(rows[1]["AP50 ci_high"]) == pytest.approx(0.295 * 1.55 + 0.03)
+
+
+def test_numbers() -> None:
+    assert percent(-12.34) == "−12.3"
+    assert percent(85) == "+85.0"
+    assert percent(-0.04) == percent(0.04) == "0.0"
+    assert number(None, 3) == "–"
+    assert number(-0.0001, 3) == "0.000"
+    assert [letters(i) for i in (0, 25, 26, 27, 52)] == ["a", "z", "aa", "ab", "ba"]
