@@ -119,13 +119,9 @@ def _background(words: _Words, side: int) -> Int:
         surface += tint[..., None] * np.array([words.between(-3, 3) for _ in range(3)], np.int32)
         region = _fractal(words, side, words.between(side // 4, side // 2), smoothness=2)
         # The border is a pixel or two wide, as a lens would draw it.
-        cover: Int = np.clip((region - words.between(0, 40)) * words.between(16, 96), 0, 256)[
-            ..., None
-        ]
-        if layer == 0:
-            cover[:] = 256
-        blend: Int = canvas * (256 - cover) + surface * cover
-        canvas = np.right_shift(blend, 8)
+        border = (region - words.between(0, 40)) * words.between(16, 96)
+        cover = np.clip(border, 0, 256) if layer else np.full_like(border, 256)
+        canvas = (canvas * 256 + (surface - canvas) * cover[..., None]) >> 8
     return canvas
 
 

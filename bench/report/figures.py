@@ -266,7 +266,7 @@ def _place_legend(figure: Figure, axes: Axes, label: Text | None, title: str | N
     lines, bands = _outlines(axes)
     best: tuple[int, str] | None = None
     for place in _PLACES:
-        legend = axes.legend(**style, **{"loc": place})
+        legend = axes.legend(**(style | {"loc": place}))
         box = legend.get_window_extent().padded(2)
         covers = box.count_contains(lines)
         if label is not None and box.overlaps(label.get_window_extent()):
@@ -276,13 +276,13 @@ def _place_legend(figure: Figure, axes: Axes, label: Text | None, title: str | N
             best = (hidden, place)
         legend.remove()
     if best is not None:
-        axes.legend(**style, **{"loc": best[1]})
+        axes.legend(**(style | {"loc": best[1]}))
         return
     count = len(axes.get_legend_handles_labels()[0])
     for columns in (2, 1):  # one if names are too long for two
         rows = -(-count // columns) + (title is not None)
         figure.set_size_inches(WIDTH, HEIGHT + 0.16 * rows)
-        legend = figure.legend(ncols=columns, **style, **{"loc": "outside lower center"})
+        legend = figure.legend(**(style | {"loc": "outside lower center", "ncols": columns}))
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()

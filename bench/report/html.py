@@ -141,13 +141,12 @@ def _table(table: Table) -> str:
     width = len(table.header) - grouping
     rows, group = [], ""
     for row in table.rows:
-        named = " · ".join(cell.text for cell in row[:grouping])
-        if named != group:
+        if table.group(row) != group:
+            group = table.group(row)
             rows.append(
                 f'<tr><th class="group" scope="rowgroup" colspan="{width}">'
-                f"<span>{escape(named)}</span></th></tr>"
+                f"<span>{escape(group)}</span></th></tr>"
             )
-            group = named
         cells = (
             _cell(row[i], _class(i, table), i < table.names) for i in range(grouping, len(row))
         )

@@ -40,6 +40,11 @@ class Table:
     names: int
     notes: list[tuple[str, str]] = field(default_factory=list)
 
+    def group(self, row: list[Cell]) -> str:
+        """What heads a group of rows: all of a row's names but the last."""
+        named = zip(self.header, row[: self.names - 1], strict=False)
+        return " · ".join(f"anchor {c.text}" if h == "Anchor" else c.text for h, c in named)
+
 
 def write_tables(results: Results) -> list[Path]:
     """Write tables/bd.{md,tex,csv} and tables/points.{md,tex,csv} → the files."""
@@ -207,26 +212,32 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A table over both columns of a paper; needs `\\usepackage{booktabs}`."""
-    columns = "l" * table.names + "r" * (len(table.header) - table.names)
+    first = table.names - 1
+    width = len(table.header) - first
     lines = [
         r"\begin{table*}",
         r"\centering",
         r"\footnotesize",
         rf"\caption{{{_tex(table.caption)}}}",
         rf"\label{{tab:{re.sub('[^A-Za-z0-9-]+', '-', table.key)}}}",
-        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        rf"\begin{{tabular}}{{@{{}}l{'r' * (width - 1)}@{{}}}}",
         r"\toprule",
-        " & ".join(map(_tex, table.header)) + r" \\",
+        " & ".join(map(_tex, table.header[first:])) + r" \\",
         r"\midrule",
     ]
-    previous: list[str] = []
+    group = name = ""
     # More than four intervals side by side are wider than the page: then below their values.
     stacked = any(sum(" [" in cell.text for cell in row) > 4 for row in table.rows)
-    for row in table.rows:
-        names = [c.text for c in row[: table.names]]
-        if previous and names[:2] != previous[:2]:
+    for i, row in enumerate(table.rows):
+        # With one name there are no groups, but rows that share it.
+        starts = table.group(row) != group if first else row[0].text != name
+        if i and starts:
             lines.append(r"\addlinespace")
-        cells = [_tex(text) for text in _once(names, previous)]
+        if table.group(row) != group:
+            group = table.group(row)
+            lines.append(rf"\multicolumn{{{width}}}{{@{{}}l}}{{\emph{{{_tex(group)}}}}} \\")
+        cells = ["" if first == 0 and row[0].text == name else _tex(row[first].text)]
+        name = row[first].text
         for cell in row[table.names :]:
             # Beside the column, so that the numbers still line up.
             mark = rf"\rlap{{\textsuperscript{{{cell.marks}}}}}" if cell.marks else ""
@@ -239,20 +250,11 @@ def latex(table: Table) -> str:
             else:
                 cells.append(_tex(cell.text) + mark)
         lines.append(" & ".join(cells) + r" \\")
-        previous = names
     lines += [r"\bottomrule", r"\end{tabular}"]
     for i, (mark, note) in enumerate(table.notes):
         start = r"\par\smallskip" if i == 0 else r"\par"
         lines.append(rf"{start}\textsuperscript{{{mark}}}\,{_tex(note)}")
     return "\n".join([*lines, r"\end{table*}", ""])
-
-
-def _once(names: list[str], previous: Sequence[str]) -> list[str]:
-    """The row's names, blank as long as they repeat those of the row above."""
-    same = 0
-    while same < len(names) and list(previous[: same + 1]) == names[: same + 1]:
-        same += 1
-    return [""] * same + names[same:]
 
 
 def _md(text: str) -> str:
@@ -281,6 +283,7 @@ _TEX = {
     "×": r"$\times$",
     "–": "--",
     "…": r"\ldots{}",
+    "·": r"$\cdot$",
 }
 
 

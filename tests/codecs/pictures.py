@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 
 def natural_picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(height, width, 3): a small one is the corner of a larger one, as smooth as that."""
+    crop_width, crop_height = width, height
+    width, height = max(width, 64), max(height, 64)
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
@@ -19,6 +22,7 @@ def natural_picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]
     # the colours of photographs change more slowly than their light
     picture = np.stack([luma + 30 * x * (i - 1) + 8 * noise(2.5) for i in range(3)], axis=-1)
     picture[np.hypot(x - 0.5, y - 0.35) < 0.2] += (50, 35, -10)
+    picture = picture[:crop_height, :crop_width]
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 

@@ -24,7 +24,9 @@ def test_they_are_registered() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 @example(width=1, height=1, qp=0, seed=0)
 @example(width=1, height=33, qp=51, seed=0)
 @example(width=33, height=1, qp=20, seed=0)
@@ -50,7 +52,7 @@ def test_a_round_trip_keeps_the_size_and_the_picture(
     assert decoded.shape == rgb.shape
     assert decoded.dtype == np.uint8
     # coarse on purpose: a shift, a swapped channel or the padding in the picture would fail it
-    assert psnr(decoded, rgb) > 30 - 0.4 * qp
+    assert psnr(decoded, rgb) > 36 - 0.4 * qp
     assert abs(decoded.mean() - rgb.mean()) < 2 + 0.5 * qp
 
 

@@ -71,6 +71,7 @@ def test_different_anchors_get_a_column(make_run: Write) -> None:
     assert table.header[:4] == ["Data set", "Model", "Anchor", "Metric"]
     assert "against the anchor" in table.caption
     assert [cell.text for cell in table.rows[2][:4]] == ["b", "yolox_nano", "webp", "mAP"]
+    assert table.group(table.rows[2]) == "b · yolox_nano · anchor webp"
 
 
 def test_points_have_every_operating_point_and_the_headline_with_its_interval(
@@ -114,9 +115,15 @@ def test_latex_is_escaped_and_balanced() -> None:
 
 
 def test_latex_names_are_written_once_per_group(make_run: Write) -> None:
-    text = latex(bd_tables(read(make_run()))[0])
-    assert text.count(r"coco\_dev") == 1
-    assert "\n &  & AP50 &" in text
+    results = read(make_run())
+    text = latex(bd_tables(results)[0])
+    assert text.count(r"\multicolumn{3}{@{}l}{\emph{coco\_dev $\cdot$ yolox\_nano}} \\") == 1
+    assert "\nAP50 & +61.3 [" in text
+    assert text.count(r"\addlinespace") == 0
+    text = latex(points_tables(results)[0])
+    assert text.count("jpeg") == 1
+    assert text.count(r"\addlinespace") == 3
+    assert "\n & 37 & 0.4520 &" in text
 
 
 def test_latex_puts_many_intervals_below_their_values() -> None:

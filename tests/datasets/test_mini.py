@@ -1,0 +1,68 @@
+"""mini is frozen: the same bytes everywhere, and no scene in two splits."""
+
+import hashlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from bench.datasets import mini
+from bench.errors import ConfigError
+
+# Of the first twenty pictures and targets of each part and split. A failure here means another
+# data set: results on it cannot be compared with those published on mini.
+CHECKSUM = "b6c6876a780ea8db6ede3264d273d1a5017461be8799e1e149cb5e32c4cfd867"
+
+
+def test_pictures_and_targets_are_the_same_to_the_byte() -> None:
+    digest = hashlib.sha256()
+    for render in (mini.render_detection, mini.render_classification):
+        for split in ("train", "test"):
+            for i in range(20):
+                picture, target = render(split, i)
+                digest.update(picture.tobytes())
+                for key in sorted(target):
+                    digest.update(target[key].tobytes())
+    assert digest.hexdigest() == CHECKSUM
+
+
+def test_splits_and_pictures_differ() -> None:
+    seen = {
+        render(split, i)[0].tobytes()
+        for render in (mini.render_detection, mini.render_classification)
+        for split in ("train", "test")
+        for i in range(30)
+    }
+    assert len(seen) == 2 * 2 * 30
+
+
+def test_boxes_are_inside_and_tight_around_something() -> None:
+    for i in range(50):
+        picture, target = mini.render_detection("test", i)
+        x0, y0, x1, y1 = target["boxes"].T
+        assert (x0 >= 0).all()
+        assert (y0 >= 0).all()
+        assert (x1 <= picture.shape[1]).all()
+        assert (y1 <= picture.shape[0]).all()
+        assert (target["area"] > 0).all()
+        assert (target["area"] <= (x1 - x0) * (y1 - y0)).all()
+
+
+def test_spectrum_falls_like_a_photograph() -> None:
+    """Power against frequency on log axes has a slope near −2.5; photographs have −1.5 to −3."""
+    side = mini.SIZES["det"]
+    window = np.hanning(side)[:, None] * np.hanning(side)
+    power = np.zeros((side, side))
+    for i in range(20):
+        gray = mini.render_detection("test", i)[0].mean(axis=2)
+        power += np.abs(np.fft.fft2((gray - gray.mean()) * window)) ** 2
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
+    edges = np.geomspace(0.01, 0.4, 10)
+    mean = [power[(a <= frequency) & (frequency < b)].mean() for a, b in pairwise(edges)]
+    slope = np.polyfit(np.log(np.sqrt(edges[1:] * edges[:-1])), np.log(mean), 1)[0]
+    assert -3.0 < slope < -1.5
+
+
+def test_unknown_split_is_refused() -> None:
+    with pytest.raises(ConfigError, match="validation"):
+        mini.load("det", "validation")
