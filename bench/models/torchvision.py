@@ -83,6 +83,8 @@ class Detector:
 def _weights(spec: ModelSpec) -> Any:
     """The named member of the model's weights enum, or its default for the preprocessing of a
     checkpoint file."""
+    if spec.name not in _names():
+        raise ConfigError(f"torchvision has no classifier or detector named {spec.name!r}")
     enum = get_model_weights(spec.name)
     if spec.weights is None or spec.weights_file:
         return enum.DEFAULT
@@ -100,8 +102,6 @@ def _names() -> list[str]:
 
 
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
-    if spec.name not in _names():
-        raise ConfigError(f"torchvision has no classifier or detector named {spec.name!r}")
     weights = _weights(spec)
     detector = spec.name in list_models(module=torchvision.models.detection)
     extra: dict[str, Any] = {"weights_backbone": None} if detector else {}

@@ -134,7 +134,7 @@ def labels(results: Results, curves: Curves) -> dict[str, str]:
     for row in results.bd:
         if (row.dataset, row.model, row.metric, row.interpolation) != wanted:
             continue
-        if row.method in text and row.method != curves.anchor:
+        if row.method in text and row.anchor == curves.anchor != row.method:
             rate = "undefined" if row.bd_rate is None else f"{percent(row.bd_rate)} %"
             text[row.method] = f"{row.method}  {rate}"
     return text

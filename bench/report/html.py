@@ -10,7 +10,8 @@ import yaml
 from bench.report.figures import FigureFiles
 from bench.report.page_style import CSS
 from bench.report.results import Results
-from bench.report.tables import Cell, Table, bd_tables, points_tables
+from bench.report.table import Cell, Table
+from bench.report.tables import bd_tables, points_tables
 from bench.report.text import NOTHING, interpolation_label, metric_label
 
 SHOWN_FAILURES = 200

@@ -1,13 +1,13 @@
-"""BD-rates and operating points as tables: once as cells, then as Markdown, LaTeX and CSV."""
+"""BD-rates and operating points as tables, and the files made of them."""
 
 import csv
 import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.report.markup import latex, markdown
 from bench.report.results import UNCOMPRESSED, BDRate, Point, Results
+from bench.report.table import Cell, Table
 from bench.report.text import (
     NOTHING,
     interpolation_label,
@@ -17,33 +17,6 @@ from bench.report.text import (
     percent,
     with_interval,
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell's text, with the marks of its footnotes and whether it is a clear win or loss."""
-
-    text: str
-    marks: str = ""
-    verdict: str = ""
-    """better or worse where the whole interval is on one side of zero, else empty."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells under a header. `names` counts the leading columns that name the row."""
-
-    key: str
-    caption: str
-    header: list[str]
-    rows: list[list[Cell]]
-    names: int
-    notes: list[tuple[str, str]] = field(default_factory=list)
-
-    def group(self, row: list[Cell]) -> str:
-        """What heads a group of rows: all of a row's names but the last."""
-        named = zip(self.header, row[: self.names - 1], strict=False)
-        return " · ".join(f"anchor {c.text}" if h == "Anchor" else c.text for h, c in named)
 
 
 def write_tables(results: Results) -> list[Path]:
@@ -66,9 +39,6 @@ def write_tables(results: Results) -> list[Path]:
     return written
 
 
-# What is in the tables
-
-
 def bd_tables(results: Results) -> list[Table]:
     """A table of BD-rates per interpolation, the one that counts first; none without methods."""
     present = list(dict.fromkeys(row.interpolation for row in results.bd))
@@ -78,7 +48,7 @@ def bd_tables(results: Results) -> list[Table]:
 
 def _bd_table(results: Results, interpolation: str) -> Table:
     entries = [row for row in results.bd if row.interpolation == interpolation]
-    found = {(row.dataset, row.model, row.metric, row.method): row for row in entries}
+    found = {(row.dataset, row.model, row.metric, row.anchor, row.method): row for row in entries}
     anchors = list(dict.fromkeys(row.anchor for row in entries))
     compared = {row.method for row in entries if row.method != row.anchor}
     methods = [method for method in results.methods() if method in compared]
@@ -87,7 +57,7 @@ def _bd_table(results: Results, interpolation: str) -> Table:
     for key in dict.fromkeys((row.dataset, row.model, row.metric, row.anchor) for row in entries):
         dataset, model, metric, anchor = key
         names = [dataset, model, *([anchor] if len(anchors) > 1 else []), metric_label(metric)]
-        cells = [_bd_cell(found.get((dataset, model, metric, m)), marks) for m in methods]
+        cells = [_bd_cell(found.get((*key, m)), marks) for m in methods]
         rows.append([*map(Cell, names), *cells])
     named = ["Data set", "Model", *(["Anchor"] if len(anchors) > 1 else []), "Metric"]
     against = anchors[0] if len(anchors) == 1 else "the anchor"
@@ -189,108 +159,6 @@ def _value(point: Point | None, interval: bool) -> str:
     if not interval:
         return value
     return with_interval(value, number(point.ci_low, 3), number(point.ci_high, 3))
-
-
-# How they are written
-
-
-def markdown(table: Table) -> str:
-    """A pipe table under its caption, footnotes below."""
-    lines = [
-        _md(table.caption),
-        "",
-        "| " + " | ".join(map(_md, table.header)) + " |",
-        "|" + " --- |" * table.names + " ---: |" * (len(table.header) - table.names),
-    ]
-    for row in table.rows:
-        cells = [_md(c.text) + (f"<sup>{c.marks}</sup>" if c.marks else "") for c in row]
-        lines.append("| " + " | ".join(cells) + " |")
-    for mark, note in table.notes:
-        lines += ["", f"<sup>{mark}</sup> {_md(note)}"]
-    return "\n".join(lines) + "\n"
-
-
-def latex(table: Table) -> str:
-    """A table over both columns of a paper; needs `\\usepackage{booktabs}`."""
-    first = table.names - 1
-    width = len(table.header) - first
-    lines = [
-        r"\begin{table*}",
-        r"\centering",
-        r"\footnotesize",
-        rf"\caption{{{_tex(table.caption)}}}",
-        rf"\label{{tab:{re.sub('[^A-Za-z0-9-]+', '-', table.key)}}}",
-        rf"\begin{{tabular}}{{@{{}}l{'r' * (width - 1)}@{{}}}}",
-        r"\toprule",
-        " & ".join(map(_tex, table.header[first:])) + r" \\",
-        r"\midrule",
-    ]
-    group = name = ""
-    # More than four intervals side by side are wider than the page: then below their values.
-    stacked = any(sum(" [" in cell.text for cell in row) > 4 for row in table.rows)
-    for i, row in enumerate(table.rows):
-        # With one name there are no groups, but rows that share it.
-        starts = table.group(row) != group if first else row[0].text != name
-        if i and starts:
-            lines.append(r"\addlinespace")
-        if table.group(row) != group:
-            group = table.group(row)
-            lines.append(rf"\multicolumn{{{width}}}{{@{{}}l}}{{\emph{{{_tex(group)}}}}} \\")
-        cells = ["" if first == 0 and row[0].text == name else _tex(row[first].text)]
-        name = row[first].text
-        for cell in row[table.names :]:
-            # Beside the column, so that the numbers still line up.
-            mark = rf"\rlap{{\textsuperscript{{{cell.marks}}}}}" if cell.marks else ""
-            value, bracket, interval = cell.text.partition(" [")
-            if bracket and stacked:
-                lower = rf"\scriptsize [{_tex(interval)}"
-                cells.append(
-                    rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{_tex(value)}{mark}\\{lower}\end{{tabular}}"
-                )
-            else:
-                cells.append(_tex(cell.text) + mark)
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    for i, (mark, note) in enumerate(table.notes):
-        start = r"\par\smallskip" if i == 0 else r"\par"
-        lines.append(rf"{start}\textsuperscript{{{mark}}}\,{_tex(note)}")
-    return "\n".join([*lines, r"\end{table*}", ""])
-
-
-def _md(text: str) -> str:
-    text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    # Intervals and names stay legible in the source: brackets alone and inner _ do nothing.
-    text = re.sub(r"[|*`]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
-    return re.sub(r"\s+", " ", text)
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "−": "$-$",
-    "×": r"$\times$",
-    "–": "--",
-    "…": r"\ldots{}",
-    "·": r"$\cdot$",
-}
-
-
-def _tex(text: str) -> str:
-    text = re.sub(r"\s+", " ", text).replace(" %", "\N{NO-BREAK SPACE}%")
-    escaped = "".join(_TEX.get(character, character) for character in text)
-    return escaped.replace("\N{NO-BREAK SPACE}", r"\,")
 
 
 def _bd_csv(results: Results) -> str:

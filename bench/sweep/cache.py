@@ -55,5 +55,5 @@ class Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name[:16]}-{os.getpid()}-{secrets.token_hex(4)}")
         # Contiguous copies: safetensors writes memory as it lies.
-        partial.write_bytes(save({k: np.ascontiguousarray(v) for k, v in entry.items()}))
+        partial.write_bytes(save({k: np.asarray(v, order="C") for k, v in entry.items()}))
         partial.replace(path)

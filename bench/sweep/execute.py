@@ -340,6 +340,8 @@ class Run:
                     self.cache.put(keys[i], prediction)
                     predictions[i] = prediction
             advance(len(chunk))
+        for _ in pictures:  # lets joblib end the generator
+            pass
         for i in present:
             if not _finite(predictions[i]):
                 error = "the model returned a value that is not finite"

@@ -20,7 +20,7 @@ Target = dict[str, NDArray[Any]]
 """Ground truth of one image, as arrays.
 
 det: boxes (n, 4) float64 x1 y1 x2 y2 in pixels, labels (n,) int64 category ids, area (n,) float64,
-     iscrowd (n,) bool, ignore (n,) bool
+     iscrowd (n,) bool, ignore (n,) bool; from COCO also xywh (n, 4) float64, exactly as annotated
 cls: label () int64 class index
 """
 

@@ -96,7 +96,8 @@ def _rows(image: int, prediction: Prediction, target: Target) -> Iterator[tuple[
     order, rank = order[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
     boxes, areas, scores, labels = boxes[order], areas[order], scores[order], labels[order]
 
-    gt_boxes, _ = _xywh(target["boxes"])
+    # Annotated widths where they are known: (x + w) − x is seldom w in floating point.
+    gt_boxes = target["xywh"] if "xywh" in target else _xywh(target["boxes"])[0]
     gt_labels = np.asarray(target["labels"], np.int64).reshape(-1)
     gt_crowd = np.asarray(target["iscrowd"], bool).reshape(-1)
     gt_ignored = gt_crowd | _outside(np.asarray(target["area"], np.float64).reshape(-1))

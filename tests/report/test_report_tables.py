@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import results_folder
 
+from bench.report.markup import latex, markdown
 from bench.report.results import read
-from bench.report.tables import Cell, Table, bd_tables, latex, markdown, points_tables, write_tables
+from bench.report.table import Cell, Table
+from bench.report.tables import bd_tables, points_tables, write_tables
 from bench.report.text import letters, number, percent
 
 Write = Callable[..., Path]
@@ -72,6 +74,14 @@ def test_different_anchors_get_a_column(make_run: Write) -> None:
     assert "against the anchor" in table.caption
     assert [cell.text for cell in table.rows[2][:4]] == ["b", "yolox_nano", "webp", "mAP"]
     assert table.group(table.rows[2]) == "b · yolox_nano · anchor webp"
+
+
+def test_one_model_compared_with_two_anchors_keeps_them_apart(make_run: Write) -> None:
+    other = [{**row, "anchor": "avif", "bd_rate": 5.0} for row in results_folder.bd_rates()]
+    table = bd_tables(read(make_run(compared=results_folder.bd_rates() + other)))[0]
+    values = [(row[2].text, row[3].text, row[4].text.split()[0]) for row in table.rows]
+    assert values[:2] == [("bpg", "mAP", "+61.3"), ("bpg", "AP50", "+61.3")]
+    assert values[2:] == [("avif", "mAP", "+5.0"), ("avif", "AP50", "+5.0")]
 
 
 def test_points_have_every_operating_point_and_the_headline_with_its_interval(

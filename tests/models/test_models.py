@@ -1,0 +1,131 @@
+"""Task models see pixels exactly as their own library would show them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+
+from bench.datasets import mini
+from bench.errors import ConfigError
+from bench.models.base import LIBRARIES, ModelSpec, TaskModel, in_batches
+from bench.tasks import TASKS
+
+CPU = torch.device("cpu")
+Pixels = NDArray[np.uint8]
+
+
+def load(library: str, name: str, weights: Path | str | None) -> TaskModel:
+    return LIBRARIES.get(library).load(ModelSpec(library, name, str(weights)), CPU)
+
+
+@pytest.fixture
+def pictures() -> list[Pixels]:
+    """Of several sizes and both orientations."""
+    scenes = [mini.render_detection("test", i)[0] for i in range(3)]
+    return [scenes[0], scenes[1][:150, :], scenes[2][:, 30:130], scenes[0][::-1]]
+
+
+def saved(network: torch.nn.Module, path: Path) -> Path:
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, path)
+    return path
+
+
+def test_timm_gives_the_logits_of_timm(tmp_path: Path, pictures: list[Pixels]) -> None:
+    torch.manual_seed(0)
+    reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    path = saved(reference, tmp_path / "weights.safetensors")
+    config = timm.data.resolve_model_data_config(reference)
+    transform = timm.data.create_transform(**config, is_training=False)
+    batch = torch.stack([transform(Image.fromarray(p)) for p in pictures])
+    with torch.inference_mode():
+        expected = reference(batch).numpy()
+
+    model = load("timm", "tf_efficientnet_lite0", path)
+    whole = np.stack([p["logits"] for p in model.predict(pictures, viewed=False)])
+    views = [model.view(p) for p in pictures]
+    halves = np.stack([p["logits"] for p in model.predict(views, viewed=True)])
+    assert {v.shape for v in views} == {(224, 224, 3)}
+    np.testing.assert_allclose(whole, expected, atol=1e-5)
+    np.testing.assert_array_equal(whole, halves)
+
+
+def test_torchvision_classifier_gives_the_logits_of_its_preset(
+    tmp_path: Path, pictures: list[Pixels]
+) -> None:
+    torch.manual_seed(0)
+    reference = torchvision.models.resnet18(weights=None).eval()
+    path = saved(reference, tmp_path / "weights.safetensors")
+    preset = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    with torch.inference_mode():
+        expected = reference(torch.stack([preset(Image.fromarray(p)) for p in pictures])).numpy()
+    model = load("torchvision", "resnet18", path)
+    logits = np.stack([p["logits"] for p in model.predict(pictures, viewed=False)])
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_torchvision_detector_gives_the_boxes_of_torchvision(
+    tmp_path: Path, pictures: list[Pixels]
+) -> None:
+    torch.manual_seed(0)
+    reference = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=91
+    ).eval()
+    path = saved(reference, tmp_path / "weights.safetensors")
+    model = load("torchvision", "ssdlite320_mobilenet_v3_large", path)
+    assert model.classes is not None
+    assert model.classes[1] == "person"
+    found = model.predict(pictures, viewed=False)
+    for picture, prediction in zip(pictures, found, strict=True):
+        chw = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float() / 255
+        with torch.inference_mode():
+            (expected,) = reference([chw])
+        assert len(prediction["boxes"]) == len(expected["boxes"])
+        np.testing.assert_allclose(prediction["scores"], expected["scores"].numpy(), atol=1e-5)
+
+
+def test_shipped_classifier_and_detector_know_mini() -> None:
+    """A slice of the test split; the cards have the whole."""
+    default = LIBRARIES.get("mini").default_weights
+    classifier = load("mini", "mini_classifier", default("mini_classifier"))
+    scenes = [mini.render_classification("test", i) for i in range(96)]
+    table = TASKS["cls"].statistics(
+        classifier.predict([p for p, _ in scenes], viewed=False), [t for _, t in scenes]
+    )
+    assert TASKS["cls"].score(table, np.ones((1, 96), np.int64))[0, 0] > 0.8
+
+    detector = load("mini", "mini_fcos", default("mini_fcos"))
+    scenes = [mini.render_detection("test", i) for i in range(32)]
+    table = TASKS["det"].statistics(
+        detector.predict([p for p, _ in scenes], viewed=False), [t for _, t in scenes]
+    )
+    assert TASKS["det"].score(table, np.ones((1, 32), np.int64))[0, 0] > 0.5
+
+
+def test_weights_of_another_network_are_refused_naming_both(tmp_path: Path) -> None:
+    path = saved(torchvision.models.resnet18(weights=None), tmp_path / "resnet18.safetensors")
+    with pytest.raises(ConfigError, match=r"resnet18\.safetensors.*resnet34"):
+        load("torchvision", "resnet34", path)
+    with pytest.raises(ConfigError, match="mini_classifier"):
+        load("mini", "mini_classifier", path)
+    (tmp_path / "broken.safetensors").write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=r"broken\.safetensors"):
+        load("torchvision", "resnet18", tmp_path / "broken.safetensors")
+
+
+def test_batch_is_halved_when_memory_runs_out() -> None:
+    sizes = []
+
+    def run(items: list[int]) -> list[int]:
+        sizes.append(len(items))
+        if len(items) > 2:
+            raise torch.cuda.OutOfMemoryError("made to fail")
+        return [10 * i for i in items]
+
+    assert in_batches(run, [1, 2, 3, 4, 5, 6, 7], lambda i: i == 7) == [10, 20, 30, 40, 50, 60, 70]
+    assert sizes == [6, 3, 1, 2, 3, 1, 2, 1]

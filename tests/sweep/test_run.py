@@ -1,0 +1,190 @@
+"""Whole runs through the command line: resumed, interrupted, with damaged images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from described import N, experiment
+
+from bench.cli import main
+from bench.codecs.bpg import BpgCodec
+from bench.errors import CodecError
+from bench.models.torchvision import Classifier
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(config: Path, pictures: Path, out: Path, *more: str) -> int:
+    words = ["--config", config, "--data-root", pictures, "--out", out, "--device", "cpu", *more]
+    return main(["--set", "analysis.resamples=20", *map(str, words)])
+
+
+def manifest(out: Path) -> dict[str, Any]:
+    return json.loads((out / "manifest.json").read_text())
+
+
+def tables(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in ("points.csv", "bd.csv")}
+
+
+def test_second_run_computes_nothing_and_gives_the_same(
+    config: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results" / "run"
+    assert run(config, pictures, out) == 0
+    first, done = tables(out), manifest(out)
+    assert done["computed"] == {"coded": 6 * N, "predicted": 7 * N}
+    points = pd.read_csv(out / "points.csv")
+    bpg = points[(points.method == "bpg") & (points.metric == "top1")].sort_values("qp")
+    assert bpg.qp.tolist() == [33, 39, 45]
+    assert bpg.bpp.is_monotonic_decreasing
+    assert (points.n_images == N).all()
+    for name in ("report.html", "images.parquet", "tables/bd.md", "tables/bd.tex"):
+        assert (out / name).stat().st_size > 0
+    assert list((out / "figures").glob("*top1.svg"))
+
+    assert run(config, pictures, out) == 0
+    again = manifest(out)
+    assert again["computed"] == {"coded": 0, "predicted": 0}
+    assert again["cached"] == {"coded": 6 * N, "predicted": 7 * N}
+    assert tables(out) == first
+
+
+def test_processes_and_threads_give_the_same(config: Path, pictures: Path, tmp_path: Path) -> None:
+    threads, processes = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    assert run(config, pictures, threads, "--jobs", "3") == 0
+    assert run(config, pictures, processes, "--jobs", "2", "--backend", "loky") == 0
+    assert tables(threads) == tables(processes)
+
+
+def test_killed_run_resumes_to_the_same_tables(
+    config: Path, pictures: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
+    assert run(config, pictures, whole) == 0
+    words = ["--config", config, "--data-root", pictures, "--out", killed, "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "run_bench.py", *words, "--quiet", "--jobs", "1"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    cache = killed.parent / ".cache"
+
+    def stored() -> int:
+        return sum(1 for p in cache.glob("*/*") if not p.name.startswith("."))
+
+    deadline = time.monotonic() + 120
+    while stored() < N + 40 and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = stored()
+    assert N < kept < 13 * N
+    assert not killed.exists()
+
+    assert run(config, pictures, killed) == 0
+    counts = manifest(killed)
+    assert counts["computed"]["coded"] + counts["computed"]["predicted"] == 13 * N - kept
+    assert tables(killed) == tables(whole)
+
+
+def test_damaged_image_is_named_and_left_out_everywhere(
+    config: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = pictures / "images" / "05.png"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    out = tmp_path / "results" / "run"
+    assert run(config, pictures, out, "--max-failures", "10") == 0
+    points = pd.read_csv(out / "points.csv")
+    assert (points.n_failed == 1).all()
+    assert (points.n_images == N - 1).all()
+    assert [f["image"] for f in manifest(out)["failures"]] == ["05.png"]
+    assert "05.png" in capsys.readouterr().err
+
+
+def test_too_many_damaged_images_stop_the_run(
+    config: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "images" / "05.png").write_bytes(b"not a picture")
+    out = tmp_path / "results" / "run"
+    assert run(config, pictures, out) == 2
+    error = capsys.readouterr().err
+    assert "05.png" in error
+    assert "--max-failures" in error
+    assert not out.exists()
+
+
+def test_codec_failure_at_one_point_leaves_the_image_out_of_all(
+    config: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = BpgCodec.encode
+    calls = 0
+
+    def failing(self: BpgCodec, rgb: np.ndarray, qp: int) -> bytes:
+        nonlocal calls
+        if qp == 39:
+            calls += 1
+            if calls == 3:
+                raise CodecError("made to fail")
+        return plain(self, rgb, qp)
+
+    monkeypatch.setattr(BpgCodec, "encode", failing)
+    out = tmp_path / "results" / "run"
+    assert run(config, pictures, out, "--max-failures", "10", "--jobs", "1") == 0
+    points = pd.read_csv(out / "points.csv")
+    assert set(points.n_images) == {N - 1}
+    (failure,) = manifest(out)["failures"]
+    assert (failure["method"], failure["qp"], failure["stage"]) == ("bpg", 39, "code")
+
+
+def test_model_that_returns_nan_is_counted(
+    config: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Classifier.predict
+    calls = 0
+
+    def failing(self: Classifier, images: list[Any], viewed: bool) -> list[Any]:
+        nonlocal calls
+        calls += 1
+        predictions = plain(self, images, viewed)
+        if calls == 4:
+            predictions[0] = {"logits": np.full_like(predictions[0]["logits"], np.nan)}
+        return predictions
+
+    monkeypatch.setattr(Classifier, "predict", failing)
+    out = tmp_path / "results" / "run"
+    assert run(config, pictures, out, "--max-failures", "10") == 0
+    (failure,) = manifest(out)["failures"]
+    assert failure["stage"] == "predict"
+    assert set(pd.read_csv(out / "points.csv").n_images) == {N - 1}
+
+
+def test_expected_score_binds_its_own_data_set_only(
+    config: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results" / "run"
+    assert run(config, pictures, out, "--qps", "45", "--methods", "bpg") == 0
+    fingerprint = manifest(out)["experiments"][0]["dataset_fingerprint"]
+
+    def expecting(dataset: str, top1: float) -> Path:
+        described = experiment() | {"expected": {"dataset": dataset, "top1": [top1, 0.001]}}
+        path = tmp_path / "expecting.yaml"
+        path.write_text(yaml.safe_dump({"experiments": [described]}))
+        return path
+
+    quick = ("--qps", "45", "--methods", "bpg")
+    capsys.readouterr()
+    assert run(expecting(fingerprint, 0.1), pictures, out, *quick) == 2
+    assert "top1" in capsys.readouterr().err
+    assert run(expecting("sha256:" + "0" * 64, 0.1), pictures, out, *quick) == 0
+    assert "another data set" in capsys.readouterr().err
+    assert run(expecting(fingerprint, 0.1), pictures, out, *quick, "--limit", "12") == 0

@@ -1,0 +1,97 @@
+"""What is refused, and how: before any coding, naming key, value and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.cli import main
+
+GOOD = {
+    "task": "cls",
+    "dataset": {"format": "mini"},
+    "models": [{"library": "mini", "name": "mini_classifier"}],
+    "anchor": "bpg",
+    "methods": {"bpg": {"codec": "bpg", "qps": [33, 39]}, "jpeg": {"codec": "jpeg"}},
+}
+
+
+def refusal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], experiment: object, *words: str
+) -> str:
+    config = tmp_path / "config.yaml"
+    text = experiment if isinstance(experiment, str) else yaml.safe_dump(experiment)
+    config.write_text(text)
+    out = tmp_path / "results" / "run"
+    assert main(["--config", str(config), "--out", str(out), *words]) == 2
+    assert not (tmp_path / "results").exists()
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "named"),
+    [
+        ({}, ["--methods", "bpg,magic"], ["magic", "bpg, jpeg"]),
+        ({}, ["--methods", "jpeg"], ["anchor", "bpg"]),
+        ({}, ["--tasks", "seg"], ["seg", "cls"]),
+        ({}, ["--qps", "33,77"], ["methods.bpg.qps", "77", "0…51"]),
+        ({}, ["--set", "analysis.policy=best"], ["analysis.policy", "best", "pareto"]),
+        ({}, ["--set", "nonsense"], ["nonsense", "key=value"]),
+        ({}, ["--weights", "gone.pth"], ["gone.pth", "mini_classifier"]),
+        ({"methods": {"bpg": {"codec": "bpq", "qps": [1]}}}, [], ["bpq", "bpg"]),
+        ({"methods": {"bpg": {"codec": "bpg"}}}, [], ["methods.bpg.qps"]),
+        ({"anchor": "hevc"}, [], ["hevc", "bpg, jpeg"]),
+        ({"speed": 3}, [], ["speed"]),
+        ({"dataset": {"format": "imagenet"}}, [], ["dataset.root", "--data-root"]),
+        ({"dataset": {"format": "cooc"}}, [], ["cooc", "coco"]),
+        (
+            {"dataset": {"format": "imagenet", "root": "/nowhere/at/all"}},
+            [],
+            ["/nowhere/at/all", "labels.csv"],
+        ),
+        ({"models": [{"library": "timm", "name": "resnet18"}]}, [], ["resnet18", "--weights"]),
+        (
+            {"models": [{"library": "torchvision", "name": "resnet17", "weights": "DEFAULT"}]},
+            [],
+            ["resnet17"],
+        ),
+        ({"models": [{"library": "keras", "name": "x"}]}, [], ["keras", "timm"]),
+    ],
+)
+def test_refused_before_any_coding(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, object],
+    words: list[str],
+    named: list[str],
+) -> None:
+    error = refusal(tmp_path, capsys, {"experiments": [GOOD | change]}, *words)
+    for word in named:
+        assert word in error
+    assert "Traceback" not in error
+
+
+def test_malformed_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "not valid YAML" in refusal(tmp_path, capsys, "experiments: [")
+    assert "experiments" in refusal(tmp_path, capsys, "- a list")
+
+
+def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "no/such.yaml"]) == 2
+    assert "no/such.yaml" in capsys.readouterr().err
+
+
+def test_dry_run_shows_the_plan_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--dry-run", "--tasks", "cls", "--limit", "10"]) == 0
+    assert "mini-cls" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["codecs", "models", "datasets", "methods"])
+def test_list(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = {"codecs": "bpg", "models": "mini_fcos", "datasets": "coco", "methods": "(anchor)"}
+    assert main(["list", what]) == 0
+    assert expected[what] in capsys.readouterr().out
