@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bench.datasets.views import ModelView
 from bench.errors import ConfigError
 from bench.registry import Registry
 from bench.tasks.base import Prediction
@@ -44,13 +45,14 @@ class TaskModel(Protocol):
     @property
     def classes(self) -> Sequence[str] | None: ...
 
-    def view(self, rgb: Image) -> Image:
-        """(H, W, 3) → the 8-bit pixels left after the model's own resize and crop."""
+    @property
+    def view(self) -> ModelView | None:
+        """The geometry of its resize and crop; None where they are not done on 8-bit pixels."""
         ...
 
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
-        """One prediction per (H, W, 3) RGB image of any size; `viewed` says that they already went
-        through `view`, so that only the normalisation is left."""
+        """One prediction per (H, W, 3) RGB image. They have any size and go through the library's
+        own preprocessing, or are `viewed`: made by `view`, so that only normalisation is left."""
         ...
 
 

@@ -11,7 +11,7 @@ from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms._presets import ImageClassification
 
 from bench import assets
 from bench.datasets import mini
@@ -116,8 +116,9 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     network.eval().to(device)
     if spec.name == "mini_fcos":
         return Detector(network, list(mini.CLASSES), device)
-    side = [mini.SIZES["cls"]]
-    return Classifier(network, side, side, InterpolationMode.BILINEAR, MEAN, STD, device)
+    side = mini.SIZES["cls"]
+    preset = ImageClassification(crop_size=side, resize_size=side, mean=tuple(MEAN), std=tuple(STD))
+    return Classifier(network, preset, device)
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:

@@ -35,9 +35,7 @@ class Detector:
     classes: list[str]
     device: torch.device
     task: str = "det"
-
-    def view(self, rgb: Image) -> Image:
-        raise ConfigError("view 'model' is not offered for mmdet; use view: native")
+    view: None = None  # it resizes by its pipeline's own rules
 
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
         prepared = [

@@ -1,18 +1,19 @@
 """timm's classifiers, with the preprocessing of the model's own data config."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 from PIL import Image as PILImage
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms import Compose
 
+from bench.datasets.views import ModelView
 from bench.errors import ConfigError
 from bench.models.base import (
     LIBRARIES,
@@ -28,26 +29,34 @@ from bench.tasks.base import Prediction
 
 @dataclass
 class Classifier:
-    """timm's own evaluation transform, split where the 8-bit pixels end."""
+    """timm's own evaluation transform, of which `normalise` is what follows the 8-bit pixels."""
 
     network: nn.Module
-    resize_and_crop: Compose
+    transform: Compose
     normalise: Compose
+    view: ModelView | None
     device: torch.device
     task: str = "cls"
     classes: None = None
 
-    def view(self, rgb: Image) -> Image:
-        return np.asarray(self.resize_and_crop(PILImage.fromarray(rgb)))
-
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
-        views = images if viewed else [self.view(i) for i in images]
-        return in_batches(self._logits, views, lambda v: v.shape)
+        prepare = self.normalise if viewed else self.transform
+        inputs = [prepare(PILImage.fromarray(i)) for i in images]
+        return in_batches(self._logits, inputs, lambda x: x.shape)
 
     @torch.inference_mode()
-    def _logits(self, views: list[Image]) -> list[Prediction]:
-        x = torch.stack([self.normalise(PILImage.fromarray(v)) for v in views])
-        return [{"logits": row} for row in self.network(x.to(self.device)).float().cpu().numpy()]
+    def _logits(self, inputs: list[Tensor]) -> list[Prediction]:
+        logits = self.network(torch.stack(inputs).to(self.device)).float().cpu().numpy()
+        return [{"logits": row} for row in logits]
+
+
+def _view(data_config: dict[str, Any]) -> ModelView | None:
+    _, height, width = data_config["input_size"]
+    if height != width or data_config["crop_mode"] != "center":
+        return None
+    return ModelView(
+        math.floor(height / data_config["crop_pct"]), height, data_config["interpolation"]
+    )
 
 
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
@@ -62,10 +71,15 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     if spec.weights_file:
         load_weights(network, spec.weights_file, f"timm {spec.name}")
     data_config: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
-    steps = create_transform(**data_config, is_training=False).transforms
+    transform = create_transform(**data_config, is_training=False)
+    steps = transform.transforms
     pixels_end = next(i for i, s in enumerate(steps) if type(s).__name__ == "MaybeToTensor")
     return Classifier(
-        network.eval().to(device), Compose(steps[:pixels_end]), Compose(steps[pixels_end:]), device
+        network.eval().to(device),
+        transform,
+        Compose(steps[pixels_end:]),
+        _view(data_config),
+        device,
     )
 
 

@@ -9,8 +9,10 @@ import torchvision
 from PIL import Image as PILImage
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
-from torchvision.transforms.functional import center_crop, resize
+from torchvision.transforms._presets import ImageClassification
+from torchvision.transforms.functional import normalize
 
+from bench.datasets.views import ModelView
 from bench.errors import ConfigError
 from bench.models.base import LIBRARIES, Image, Library, ModelSpec, TaskModel, in_batches
 from bench.models.base import load_weights as load_file_weights
@@ -24,34 +26,31 @@ def pixels(rgb: Image) -> Tensor:
 
 @dataclass
 class Classifier:
-    """A network from normalised pixels to logits, and torchvision's ImageClassification preset
-    split where the 8-bit pixels end: resize and crop before, normalisation after."""
+    """A network from normalised pixels to logits, behind torchvision's own preset."""
 
     network: nn.Module
-    resize_size: list[int]
-    crop_size: list[int]
-    interpolation: Any
-    mean: list[float]
-    std: list[float]
+    preset: ImageClassification
     device: torch.device
     task: str = "cls"
     classes: None = None
 
-    def view(self, rgb: Image) -> Image:
-        picture = resize(PILImage.fromarray(rgb), self.resize_size, self.interpolation)
-        return np.asarray(center_crop(picture, self.crop_size))
+    @property
+    def view(self) -> ModelView:
+        p = self.preset
+        return ModelView(p.resize_size[0], p.crop_size[0], p.interpolation.value)
 
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
-        views = images if viewed else [self.view(i) for i in images]
-        return in_batches(self._logits, views, lambda v: v.shape)
+        inputs = [
+            normalize(pixels(i), self.preset.mean, self.preset.std)
+            if viewed
+            else self.preset(PILImage.fromarray(i))
+            for i in images
+        ]
+        return in_batches(self._logits, inputs, lambda x: x.shape)
 
     @torch.inference_mode()
-    def _logits(self, views: list[Image]) -> list[Prediction]:
-        x = torch.stack([pixels(v) for v in views]).to(self.device)
-        mean, std = (
-            torch.tensor(v, device=self.device).view(3, 1, 1) for v in (self.mean, self.std)
-        )
-        logits = self.network((x - mean) / std).float().cpu().numpy()
+    def _logits(self, inputs: list[Tensor]) -> list[Prediction]:
+        logits = self.network(torch.stack(inputs).to(self.device)).float().cpu().numpy()
         return [{"logits": row} for row in logits]
 
 
@@ -64,12 +63,7 @@ class Detector:
     classes: list[str] | None
     device: torch.device
     task: str = "det"
-
-    def view(self, rgb: Image) -> Image:
-        raise ConfigError(
-            "view 'model' is not defined for torchvision's detectors: they resize in floating "
-            "point; use view: native"
-        )
+    view: None = None  # they resize in floating point
 
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
         return in_batches(self._detect, images, lambda i: i.shape)
@@ -118,16 +112,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     network.eval().to(device)
     if detector:
         return Detector(network, list(weights.meta["categories"]), device)
-    preset = weights.transforms()
-    return Classifier(
-        network,
-        preset.resize_size,
-        preset.crop_size,
-        preset.interpolation,
-        preset.mean,
-        preset.std,
-        device,
-    )
+    return Classifier(network, weights.transforms(), device)
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:

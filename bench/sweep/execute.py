@@ -13,6 +13,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from bench.datasets.base import Dataset, Sample
+from bench.datasets.views import native
 from bench.errors import BenchError, CodecError, ConfigError, DataError
 from bench.models.base import TaskModel
 from bench.sweep.cache import Cache, Entry, key, pixels_sha256
@@ -89,11 +90,6 @@ def _look(sample: Sample, views: dict[str, Callable[..., Any]]) -> dict[str, Pic
         seen = view(rgb)
         pictures[name] = Picture(pixels_sha256(seen), seen.shape[1], seen.shape[0])
     return pictures
-
-
-def native(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The view that is the picture itself."""
-    return rgb
 
 
 def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
@@ -177,13 +173,11 @@ class Run:
     def look(self, experiment: Experiment) -> dict[str, list[Picture | None]]:
         """Fingerprint and size of every sample in every view; None where it cannot be read."""
         views: dict[str, Callable[..., Any]] = {"native": native}
-        views |= {m.view: m.network.view for m in experiment.models if m.viewed}
+        views |= {m.view: m.look for m in experiment.models}
         samples = experiment.dataset.samples
         advance = self.progress(f"{experiment.dataset.name}: reading images", len(samples))
         pictures: dict[str, list[Picture | None]] = {view: [] for view in views}
-        # Threads: a view is a method of a network, which stays in this process.
-        threads = Workers(self.workers.jobs, "threading")
-        for i, found in enumerate(threads.map(partial(_look, views=views), samples)):
+        for i, found in enumerate(self.workers.map(partial(_look, views=views), samples)):
             for view in views:
                 pictures[view].append(found[view] if isinstance(found, dict) else None)
             if isinstance(found, Failed):
@@ -234,7 +228,7 @@ class Run:
         """[point][sample] for one view; None where the picture failed."""
         dataset = experiment.dataset
         model = next((m for m in experiment.models if m.view == view and m.viewed), None)
-        look = model.network.view if model else native
+        look = model.look if model else native
         fingerprints = {p.codec.name: p.codec.fingerprint() for p in experiment.points}
         jobs = [
             (
@@ -266,9 +260,7 @@ class Run:
             f"{dataset.name}: coding, {len(experiment.points)} points", len(jobs)
         )
         table: list[list[Coded | None]] = [[None] * len(pictures) for _ in experiment.points]
-        # A view is a method of a network, which stays in this process.
-        workers = Workers(self.workers.jobs, "threading") if model else self.workers
-        outcomes = workers.map(_code, (job for _, job in jobs))
+        outcomes = self.workers.map(_code, (job for _, job in jobs))
         for (i, _), (results, computed) in zip(jobs, outcomes, strict=True):
             self.record.computed["coded"] += computed
             self.record.cached["coded"] += len(results) - computed

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bench import codecs, datasets, models
 from bench.codecs.base import Codec
 from bench.config import BenchConfig, DatasetConfig, Expected, ExperimentConfig, ModelConfig
 from bench.datasets.base import Dataset
+from bench.datasets.views import native
 from bench.errors import ConfigError
 from bench.models.base import Library, ModelSpec, TaskModel, sha256
 from bench.sweep import cache
@@ -42,6 +45,18 @@ class PlannedModel:
     @cached_property
     def network(self) -> TaskModel:
         return self._library.load(self.spec, self._device)
+
+    @property
+    def look(self) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+        """(H, W, 3) → the pixels that are coded for it. Raises ConfigError."""
+        if not self.viewed:
+            return native
+        if self.network.view is None:
+            raise ConfigError(
+                f"dataset.view: 'model' is not defined for {self.spec.library}'s {self.spec.name}, "
+                "whose resize and crop do not leave 8-bit pixels; use native"
+            )
+        return self.network.view
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:

@@ -19,7 +19,7 @@ from bench.analysis.results import IMAGE_COLUMNS, UNCOMPRESSED, statistics_path
 from bench.config import BenchConfig
 from bench.errors import BenchError, ConfigError
 from bench.sweep import manifest
-from bench.sweep.execute import Coded, Picture, Run, native
+from bench.sweep.execute import Coded, Picture, Run
 from bench.sweep.plan import Experiment, PlannedModel, Point
 from bench.tasks import TASKS
 
@@ -147,7 +147,7 @@ def run(
         fingerprints[dataset.name] = _dataset_fingerprint(experiment, pictures["native"])
         task, targets = TASKS[dataset.task], [s.target for s in samples]
         for model in experiment.models:
-            look = model.network.view if model.viewed else native
+            look = model.look
 
             def read_clean(i: int, look: Any = look, samples: Any = samples) -> NDArray[np.uint8]:
                 seen: NDArray[np.uint8] = look(samples[i].load())
