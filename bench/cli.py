@@ -1,6 +1,7 @@
 """The command line: run (the default) · report · train · list · codec."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -115,6 +116,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 refused or failed (the reason is on stderr), 130 interrupted."""
+    # OpenMP's threads spin while they wait, and when anything else wants the cores (our own coding
+    # threads do) every step of a network then takes tens of times longer.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[argparse.Namespace], None]] = {
         "run": _run,

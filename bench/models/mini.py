@@ -113,7 +113,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
         raise ConfigError(f"model {spec.name}: weights {spec.weights!r} are not a file")
     network = NETWORKS[spec.name]()
     load_weights(network, spec.weights_file, spec.name)
-    network.eval().to(device)
+    network.eval().to(device, memory_format=torch.channels_last)
     if spec.name == "mini_fcos":
         return Detector(network, list(mini.CLASSES), device)
     side = mini.SIZES["cls"]

@@ -111,7 +111,12 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
         classes = DATASETS.get(config.test_dataloader.dataset.type).METAINFO["classes"]
     pipeline = get_test_pipeline_cfg(config)
     pipeline[0].type = "mmdet.LoadImageFromNDArray"
-    return Detector(network.eval().to(device), Compose(pipeline), list(classes), device)
+    return Detector(
+        network.eval().to(device, memory_format=torch.channels_last),
+        Compose(pipeline),
+        list(classes),
+        device,
+    )
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:

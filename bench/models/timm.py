@@ -75,7 +75,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     steps = transform.transforms
     pixels_end = next(i for i, s in enumerate(steps) if type(s).__name__ == "MaybeToTensor")
     return Classifier(
-        network.eval().to(device),
+        network.eval().to(device, memory_format=torch.channels_last),
         transform,
         Compose(steps[pixels_end:]),
         _view(data_config),

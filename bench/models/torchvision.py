@@ -109,7 +109,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
         network = get_model(spec.name, weights=weights)
     else:
         network = get_model(spec.name, weights=None, **extra)
-    network.eval().to(device)
+    network.eval().to(device, memory_format=torch.channels_last)
     if detector:
         return Detector(network, list(weights.meta["categories"]), device)
     return Classifier(network, weights.transforms(), device)
