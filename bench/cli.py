@@ -111,6 +111,17 @@ def parser() -> argparse.ArgumentParser:
     codec.add_argument("output", type=Path, nargs="?")
     codec.add_argument("--codec", default="bpg")
     codec.add_argument("--qp", type=int)
+    codec.add_argument(
+        "--option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="of the codec, e.g. pixel_format=4:4:4",
+    )
+    codec.add_argument(
+        "--background",
+        choices=["white", "black", "gray"],
+        help="put transparent pictures on it; default: keep the alpha plane",
+    )
     return main
 
 
@@ -291,36 +302,16 @@ def _list(a: argparse.Namespace) -> None:
 
 
 def _codec(a: argparse.Namespace) -> None:
-    from PIL import Image
+    from bench.codecs import files
 
-    from bench.codecs import CODECS
-    from bench.codecs.bpg import info
-    from bench.datasets.images import read_rgb
-
-    codec = CODECS.get(a.codec)()
-    if not a.input.is_file():
-        raise ConfigError(f"{a.input}: there is no such file")
     if a.action == "info":
-        if a.codec != "bpg":
-            raise ConfigError(f"codec info reads .bpg files, not {a.codec}")
-        for key, value in info(a.input.read_bytes()).items():
-            out.print(f"{key}: {value}", markup=False)
+        out.print(files.info_text(a.input), markup=False)
         return
     if a.output is None:
         raise ConfigError(f"codec {a.action} needs an output file after {a.input}")
-    if a.action == "decode":
-        picture = Image.fromarray(codec.decode(a.input.read_bytes()))
-        try:
-            picture.save(a.output)
-        except (ValueError, OSError) as error:
-            raise ConfigError(f"{a.output}: cannot be written ({error})") from None
-        return
-    if a.qp is None or a.qp not in codec.qps:
-        raise ConfigError(
-            f"--qp {a.qp}: {a.codec} takes {codec.qps.start}…{codec.qps[-1]}, larger is coarser"
-        )
-    rgb = read_rgb(a.input)
-    data = codec.encode(rgb, a.qp)
-    a.output.write_bytes(data)
-    bpp = 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
-    out.print(f"{a.output}: {len(data)} bytes, {bpp:.3f} bpp", markup=False)
+    spec = files.spec(a.codec, a.option or [])
+    if a.action == "encode":
+        line = files.encode_file(a.input, a.output, spec, a.qp, a.background)
+    else:
+        line = files.decode_file(a.input, a.output, spec, a.background)
+    out.print(line, markup=False)

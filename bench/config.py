@@ -32,9 +32,10 @@ class ModelConfig(_Strict):
 
 
 class MethodConfig(_Strict):
-    """`qps: null` takes the anchor's."""
+    """`codec`: a name, or a mapping with `name` and options of that codec. `qps: null` takes the
+    anchor's."""
 
-    codec: str
+    codec: str | dict[str, Any]
     qps: list[int] | None = Field(default=None, min_length=1)
 
 
@@ -142,6 +143,10 @@ def per_task(option: str, text: str | None) -> dict[str, str]:
     return {"": text}
 
 
+def _codec_name(codec: str | dict[str, Any]) -> Any:
+    return codec if isinstance(codec, str) else codec.get("name")
+
+
 def narrowed(
     config: BenchConfig,
     *,
@@ -174,9 +179,9 @@ def narrowed(
                 )
             experiment["methods"] = {m: experiment["methods"][m] for m in methods}
         if qps:
-            codec = experiment["methods"][experiment["anchor"]]["codec"]
+            codec = _codec_name(experiment["methods"][experiment["anchor"]]["codec"])
             for method in experiment["methods"].values():
-                if method["codec"] == codec:
+                if _codec_name(method["codec"]) == codec:
                     method["qps"] = qps
         root = (data_root or {}).get(task, (data_root or {}).get(""))
         if root is not None:

@@ -12,11 +12,15 @@ class Codec(Protocol):
     """A still-image codec with one integer quantiser.
 
     `qps` holds the valid quantiser values; a larger one is always coarser. A codec whose own knob
-    runs the other way maps it and says how in its docstring.
+    runs the other way maps it and says how in its docstring. Codecs are picklable, and any number
+    of threads may share one. A class whose objects differ has a class method
+    `from_options(options) -> Codec` that makes one of a config's options, or raises ConfigError.
     """
 
     name: str
-    qps: range
+
+    @property
+    def qps(self) -> range: ...
 
     def encode(self, rgb: NDArray[np.uint8], qp: int) -> bytes:
         """(H, W, 3) sRGB → the whole file. Raises CodecError."""

@@ -111,6 +111,12 @@ def load_weights(network: torch.nn.Module, path: Path, what: str) -> None:
     network.load_state_dict(state)
 
 
+def ready(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """For evaluation; with channels last, convolutions take half the time on a CPU."""
+    laid_out: torch.nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return laid_out.eval().to(device)
+
+
 def in_batches(
     run: Callable[[list[Item]], list[Result]], items: list[Item], shape: Callable[[Item], Any]
 ) -> list[Result]:

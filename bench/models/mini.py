@@ -16,7 +16,7 @@ from torchvision.transforms._presets import ImageClassification
 from bench import assets
 from bench.datasets import mini
 from bench.errors import ConfigError
-from bench.models.base import LIBRARIES, Library, ModelSpec, TaskModel, load_weights
+from bench.models.base import LIBRARIES, Library, ModelSpec, TaskModel, load_weights, ready
 from bench.models.torchvision import Classifier, Detector
 
 _WIDTHS = (24, 48, 96, 128, 160)  # at strides 2, 4, 8, 16, 32
@@ -113,7 +113,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
         raise ConfigError(f"model {spec.name}: weights {spec.weights!r} are not a file")
     network = NETWORKS[spec.name]()
     load_weights(network, spec.weights_file, spec.name)
-    network.eval().to(device, memory_format=torch.channels_last)
+    network = ready(network, device)
     if spec.name == "mini_fcos":
         return Detector(network, list(mini.CLASSES), device)
     side = mini.SIZES["cls"]

@@ -22,6 +22,7 @@ from bench.models.base import (
     TaskModel,
     in_batches,
     load_weights,
+    ready,
 )
 from bench.tasks.base import Prediction
 
@@ -112,7 +113,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     pipeline = get_test_pipeline_cfg(config)
     pipeline[0].type = "mmdet.LoadImageFromNDArray"
     return Detector(
-        network.eval().to(device, memory_format=torch.channels_last),
+        ready(network, device),
         Compose(pipeline),
         list(classes),
         device,

@@ -23,6 +23,7 @@ from bench.models.base import (
     TaskModel,
     in_batches,
     load_weights,
+    ready,
 )
 from bench.tasks.base import Prediction
 
@@ -75,7 +76,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     steps = transform.transforms
     pixels_end = next(i for i, s in enumerate(steps) if type(s).__name__ == "MaybeToTensor")
     return Classifier(
-        network.eval().to(device, memory_format=torch.channels_last),
+        ready(network, device),
         transform,
         Compose(steps[pixels_end:]),
         _view(data_config),

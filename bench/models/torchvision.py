@@ -14,7 +14,7 @@ from torchvision.transforms.functional import normalize
 
 from bench.datasets.views import ModelView
 from bench.errors import ConfigError
-from bench.models.base import LIBRARIES, Image, Library, ModelSpec, TaskModel, in_batches
+from bench.models.base import LIBRARIES, Image, Library, ModelSpec, TaskModel, in_batches, ready
 from bench.models.base import load_weights as load_file_weights
 from bench.tasks.base import Prediction
 
@@ -109,7 +109,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
         network = get_model(spec.name, weights=weights)
     else:
         network = get_model(spec.name, weights=None, **extra)
-    network.eval().to(device, memory_format=torch.channels_last)
+    network = ready(network, device)
     if detector:
         return Detector(network, list(weights.meta["categories"]), device)
     return Classifier(network, weights.transforms(), device)

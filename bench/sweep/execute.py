@@ -229,7 +229,7 @@ class Run:
         dataset = experiment.dataset
         model = next((m for m in experiment.models if m.view == view and m.viewed), None)
         look = model.look if model else native
-        fingerprints = {p.codec.name: p.codec.fingerprint() for p in experiment.points}
+        points = [(p, p.codec.fingerprint()) for p in experiment.points]
         jobs = [
             (
                 i,
@@ -244,11 +244,11 @@ class Run:
                                 "coded",
                                 version=CODE_VERSION,
                                 pixels=picture.sha256,
-                                codec=fingerprints[point.codec.name],
+                                codec=fingerprint,
                                 qp=point.qp,
                             ),
                         )
-                        for point in experiment.points
+                        for point, fingerprint in points
                     ],
                     self.cache,
                 ),

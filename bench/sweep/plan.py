@@ -101,12 +101,12 @@ def _points(config: ExperimentConfig) -> list[Point]:
     anchor_qps = config.methods[config.anchor].qps
     points = []
     for name, method in config.methods.items():
-        codec = codecs.CODECS.get(method.codec)()
+        codec = codecs.make(method.codec)
         for qp in sorted(set(method.qps or anchor_qps or [])):
             if qp not in codec.qps:
                 raise ConfigError(
                     f"methods.{name}.qps: {qp} is outside {codec.qps.start}…{codec.qps[-1]}, "
-                    f"the range of codec {method.codec!r}"
+                    f"the range of codec {codec.name!r}"
                 )
             points.append(Point(name, codec, qp))
     return points

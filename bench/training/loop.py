@@ -74,7 +74,7 @@ def run(
         }
 
     network.train()
-    last_saved, total = time.monotonic(), 0.0
+    last_saved, total, summed = time.monotonic(), 0.0, 0
     with log.open("a" if start else "w", newline="") as file, Progress(transient=True) as progress:
         writer = csv.writer(file)
         if not start:
@@ -89,13 +89,13 @@ def run(
             nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
             optimiser.step()
             schedule.step()
-            total += value.item()
+            total, summed = total + value.item(), summed + 1
             if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
-                mean = total / (step % LOG_EVERY + 1)
+                mean = total / summed
                 writer.writerow([step + 1, f"{mean:.5f}", f"{schedule.get_last_lr()[0]:.3g}"])
                 file.flush()
                 progress.update(bar, description=f"training, loss {mean:.3f}")
-                total = 0.0
+                total, summed = 0.0, 0
             progress.update(bar, completed=step + 1)
             if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
                 _save_checkpoint(checkpoint, snapshot(step + 1))

@@ -1,6 +1,7 @@
 """Pictures and files that the codec tests share."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Vector:
     source: NDArray[np.uint8]
     data: bytes
     decoded: NDArray[np.uint8]
+    info: tuple[str, ...]
 
     @property
     def qp(self) -> int | None:
@@ -47,9 +49,16 @@ def vectors() -> list[Vector]:
             source=_read(VECTORS / v["source"]),
             data=(VECTORS / f"{v['name']}.bpg").read_bytes(),
             decoded=_read(VECTORS / f"{v['name']}.png"),
+            info=tuple(v["info"]),
         )
         for v in manifest["vectors"]
     ]
+
+
+@pytest.fixture(scope="session")
+def vector_path() -> Callable[[str], Path]:
+    """Where the file of a vector is, by its name."""
+    return lambda name: VECTORS / f"{name}.bpg"
 
 
 @pytest.fixture(scope="session")

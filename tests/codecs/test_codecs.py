@@ -1,7 +1,8 @@
 """What every codec promises, for all that are built in."""
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pictures import natural_picture, psnr
 
-from bench.codecs import CODECS, make
+from bench.codecs import CODECS, Codec, make
 from bench.errors import CodecError, ConfigError
 
 NAMES = ["bpg", "jpeg", "webp"]
@@ -81,6 +82,41 @@ def test_threads_do_not_change_the_bytes(
     assert files == expected
     for data, pixels in zip(files, decoded, strict=True):
         assert np.array_equal(pixels, codec.decode(data))
+
+
+def _encode(codec: Codec, picture: NDArray[np.uint8]) -> bytes:
+    return codec.encode(picture, 34)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 8])
+def test_processes_do_not_change_the_bytes(processes: int, natural: NDArray[np.uint8]) -> None:
+    """Codecs travel to them, so they are picklable; bpg's options travel along."""
+    codecs: list[Codec] = [*map(make, NAMES), make({"name": "bpg", "pixel_format": "4:4:4"})]
+    pairs = [(codec, natural[i : i + 40, i : 66 + i]) for codec in codecs for i in range(3)]
+    expected = [_encode(*pair) for pair in pairs]
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        assert list(pool.map(_encode, *zip(*pairs, strict=True))) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({"quality": 3}, "takes a name"),
+        ({"name": 3}, "takes a name"),
+        (7, "takes a name"),
+        ({"name": "bgp"}, "unknown codec 'bgp'"),
+        ({"name": "jpeg", "quality": 3}, "codec jpeg: unknown option 'quality'; it has none"),
+    ],
+)
+def test_a_spec_that_is_refused(spec: object, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make(spec)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_and_a_mapping_of_the_name_are_the_same(name: str) -> None:
+    assert make({"name": name}).fingerprint() == make(name).fingerprint()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,86 +1,117 @@
 """BPG: HEVC intra pictures in the .bpg container, in process and in memory.
 
-encode   RGB ─ colour.to_planes ─▶ planes ─ x265.encode ─▶ SPS, NAL units ─ BpgFile.write ─▶ bytes
-decode   bytes ─ BpgFile.parse ─▶ SPS, NAL units ─ x265.decode ─▶ planes ─ colour.to_rgb ─▶ RGB
+picture.py goes from pixels to bytes and back; container.py, header.py, sps.py, nal.py and bits.py
+are the format, x265.py is libav, colour.py the planes, libbpg.py the original programs.
 """
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.codecs.base import CODECS
-from bench.codecs.bpg import colour, x265
-from bench.codecs.bpg.container import BpgError, BpgFile, Header, nal_layer, nal_type
+from bench.codecs.base import CODECS, Codec
+from bench.codecs.bpg import colour, picture, x265
+from bench.codecs.bpg.bits import BpgError
+from bench.codecs.bpg.header import MAX_PIXELS
+from bench.codecs.bpg.libbpg import OPTIONS as LIBBPG_OPTIONS
+from bench.codecs.bpg.libbpg import LibbpgCodec
+from bench.codecs.bpg.picture import BACKGROUNDS, BpgWarning, Picture
+from bench.codecs.bpg.settings import OPTIONS as SETTINGS_OPTIONS
+from bench.codecs.bpg.settings import Settings
+from bench.codecs.options import Option, check_options
+
+__all__ = ["BpgCodec", "BpgError", "BpgWarning", "LibbpgCodec", "Picture", "Settings"]
+
+PROVIDERS = ("embedded", "libbpg")
+DECODER_OPTIONS: Mapping[str, Option] = {
+    "background": Option(allowed=tuple(BACKGROUNDS)),
+    "max_pixels": Option(kind=int, least=1, says="a whole number from 1 up"),
+}
 
 
 @CODECS.register("bpg")
+@dataclass(frozen=True)
 class BpgCodec:
     """What `bpgenc -q QP` makes with x265: 8 bits, 4:2:0 centred, full-range BT.601.
 
     The QP is x265's constant QP; an intra picture is coded 3 below it (never below 0), so QP 0 to
-    3 give the same file. Any number of threads may share an object: it has no state.
+    3 give the same file. Lossless coding has one QP, 0. Any number of threads may share an object:
+    it has no state.
+
+    background: the name of the colour that a decoded picture with alpha is laid over; None refuses
+    such files. max_pixels: what `decode` refuses to go beyond.
     """
 
+    settings: Settings = field(default_factory=Settings)
+    background: str | None = None
+    max_pixels: int = MAX_PIXELS
+
     name = "bpg"
-    qps = range(0, 52)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, object]) -> Codec:
+        """The options of a config file → a codec of the provider they name. Raises ConfigError."""
+        rest = dict(options)
+        provider = rest.pop("provider", "embedded")
+        check_options("bpg", {"provider": provider}, {"provider": Option(allowed=PROVIDERS)})
+        own = LIBBPG_OPTIONS if provider == "libbpg" else DECODER_OPTIONS
+        known = {"provider": Option(allowed=PROVIDERS), **SETTINGS_OPTIONS, **own}
+        mine = {key: rest.pop(key) for key in list(rest) if key not in SETTINGS_OPTIONS}
+        check_options(f"bpg ({provider})", mine, known)
+        settings = Settings.from_options(rest)
+        if provider == "libbpg":
+            return LibbpgCodec.found(settings, **mine)  # type: ignore[arg-type]
+        return cls(settings, **mine)  # type: ignore[arg-type]
+
+    @property
+    def qps(self) -> range:
+        return range(1) if self.settings.lossless else range(52)
 
     def encode(self, rgb: NDArray[np.uint8], qp: int) -> bytes:
-        """(H, W, 3) sRGB from 1×1 up, QP 0…51 → a whole .bpg file. Raises CodecError."""
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-            raise BpgError(f"bpg codes (H, W, 3) uint8 pixels, not {rgb.shape} {rgb.dtype}")
-        if qp not in self.qps:
-            raise BpgError(f"bpg has QP {self.qps[0]} to {self.qps[-1]}, not {qp}")
-        header = Header(width=rgb.shape[1], height=rgb.shape[0])
-        planes = colour.to_planes(rgb, header)
-        sps, nals = x265.encode(planes, qp, chroma_format_idc=header.pixel_format.chroma_format_idc)
-        return BpgFile(header, sps, nals).write()
+        """(H, W, 3) sRGB from 1×1 up, a QP of `qps` → a whole .bpg file. Raises CodecError."""
+        self._check_qp(qp)
+        return picture.encode(rgb, qp, self.settings)
+
+    def encode_with_alpha(self, rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], qp: int) -> bytes:
+        """`encode` with an alpha plane, (H, W), 255 where the picture is opaque."""
+        self._check_qp(qp)
+        return picture.encode(rgb, qp, self.settings, alpha=alpha)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """A whole .bpg file → (H, W, 3) sRGB; of an animation the first frame.
 
-        Raises CodecError for damaged files, and for those with an alpha or W plane, which RGB
-        has no place for. A .bpg file has no checksum: damage that leaves the syntax whole shows
-        in the pixels only.
+        Raises CodecError for damaged files, and for those with alpha if there is no background.
         """
-        file = BpgFile.parse(data)
-        header = file.header
-        if header.has_alpha_plane:
-            raise BpgError("pictures with an alpha or W plane are not decoded to RGB")
-        to_end_of_file = header.picture_data_length == 0
-        planes = x265.decode(file.still(), file.sps, check_end=to_end_of_file)
-        return colour.to_rgb(planes, header)
+        decoded = self.decode_with_alpha(data)
+        if decoded.alpha is None:
+            return decoded.rgb
+        if self.background is None:
+            raise BpgError(
+                "the picture has an alpha plane, and RGB has no place for it: choose a background "
+                f"({', '.join(BACKGROUNDS)})"
+            )
+        return decoded.over(BACKGROUNDS[self.background])
+
+    def decode_with_alpha(self, data: bytes) -> Picture:
+        """A whole .bpg file → RGB, alpha if it has any, header. Raises CodecError."""
+        return picture.decode(data, max_pixels=self.max_pixels)
+
+    def _check_qp(self, qp: int) -> None:
+        if qp not in self.qps:
+            raise BpgError(f"bpg has QP {self.qps[0]} to {self.qps[-1]}, not {qp}")
 
     def fingerprint(self) -> dict[str, str]:
+        level = self.settings.level
         return {
             "codec": self.name,
+            "provider": "embedded",
             "x265": x265.version(),
             "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
             "pyav": av.__version__,
-            "settings": f"preset={x265.PRESET}:tune={x265.TUNE}:{x265.PARAMS}:{x265.BLOCKS}",
-            "format": "8-bit 4:2:0 centred, full-range BT.601",
+            "settings": f"preset={x265.preset(level)}:tune={x265.TUNE}:{x265.PARAMS}:{x265.BLOCKS}",
+            "format": self.settings.describe(),
             "colour": colour.VERSION,
+            "background": str(self.background),
         }
-
-
-def info(data: bytes) -> dict[str, object]:
-    """What a .bpg file says of itself, without decoding it. Raises CodecError.
-
-    Keys: bytes and bpp of the file; header and sps by the names of their fields (sps: also what
-    the file implies); extensions as (tag, bytes); nal_units as (type, layer, bytes) in file order.
-    """
-    file = BpgFile.parse(data)
-    header = asdict(file.header)
-    header["pixel_format"] = file.header.pixel_format.name
-    header["color_space"] = file.header.color_space.name
-    del header["extensions"]
-    return {
-        "bytes": len(data),
-        "bpp": 8 * len(data) / (file.header.width * file.header.height),
-        "header": header,
-        "sps": asdict(file.sps),
-        "alpha_sps": asdict(file.alpha_sps) if file.alpha_sps else None,
-        "extensions": [(e.tag, len(e.data)) for e in file.header.extensions],
-        "nal_units": [(nal_type(nal), nal_layer(nal), len(nal)) for nal in file.nals],
-    }

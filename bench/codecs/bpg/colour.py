@@ -6,7 +6,7 @@ to 2**53), so neither the order of additions nor fused multiply-adds can change 
 same pixels give the same bytes on every machine. Each stage rounds once, half up; none truncates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.codecs.bpg.container import ColorSpace, Header, PixelFormat
+from bench.codecs.bpg.header import ColorSpace, Header, PixelFormat
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Array = NDArray[Any]
@@ -37,7 +37,9 @@ UP_HALF = (-1, 4, -11, 40, 40, -11, 4, -1)
 _DOWN_SUM = 128
 _UP_SUM = 64
 _MATRIX_SHIFT = 22
-_STRIP = 2**14  # pixels converted at a time, so that they stay in the cache
+_STRIP = 2**18  # pixels filtered at a time, so that a large picture does not need many times itself
+_CHUNK = 2**14  # pixels that go through the matrix at a time, so that they stay in the cache
+_MARGIN = 8  # rows that the vertical filters reach beyond a strip, and at least twice their taps
 
 _LUMA_WEIGHTS = {
     ColorSpace.YCBCR_BT601: (Fraction(299, 1000), Fraction(114, 1000)),
@@ -51,67 +53,122 @@ def to_planes(rgb: NDArray[np.uint8], header: Header) -> list[Plane]:
 
     uint8, or uint16 over 8 bits. A gray format keeps the luma alone.
     """
-    matrix, offsets = _forward(header)
-    if header.pixel_format is PixelFormat.GRAY:
-        matrix = matrix[:1]
-    integers = np.array([[round(c * 2**_MATRIX_SHIFT) for c in row] for row in matrix], float)
-    # gray stays gray: what rounding left over in a row goes to its largest coefficient
-    for row, exact in zip(integers, matrix, strict=True):
-        row[np.abs(row).argmax()] += round(sum(exact) * 2**_MATRIX_SHIFT) - row.sum()
-    mixed = cv2.transform(rgb.astype(np.float64), integers).reshape(*rgb.shape[:2], -1)
-    luma = _rounded(mixed[..., 0], 2**_MATRIX_SHIFT, offsets[0], header.bit_depth)
-    if mixed.shape[2] == 1:
-        return [luma]
-    chroma = np.ascontiguousarray(mixed[..., 1:])
+    height, width = rgb.shape[:2]
+    chroma_height, chroma_width = chroma_size(header)
+    halved = header.pixel_format.chroma_format_idc == 1
+    planes = [_empty((height, width), header.bit_depth)]
+    if chroma_height:
+        planes += [_empty((chroma_height, chroma_width), header.bit_depth) for _ in range(2)]
+    for top, bottom, above, below in _strips(height, width, margin=_MARGIN if halved else 0):
+        strip = _strip_to_planes(rgb[top - above : bottom + below], header)
+        planes[0][top:bottom] = strip[0][above : above + bottom - top]
+        for plane, part in zip(planes[1:], strip[1:], strict=True):
+            first, last, skip = (top // 2, -(-bottom // 2), above // 2) if halved else (
+                top, bottom, 0
+            )  # fmt: skip
+            plane[first:last] = part[skip : skip + last - first]
+    return planes
+
+
+def _strip_to_planes(rgb: NDArray[np.uint8], header: Header) -> list[Plane]:
+    """`to_planes` of some rows.
+
+    Filters and matrix may change places, as nothing is rounded between them: so RGB is filtered,
+    which float32 holds exactly (255 × 224², the taps' magnitudes, is under 2**24), and only what
+    is kept goes through the matrix.
+    """
+    rows, offsets = _integer_forward(header)
+    matrix = np.array(rows, float)
     scale = 2**_MATRIX_SHIFT
+    luma = cv2.transform(rgb.astype(np.float64), matrix[:1]).reshape(rgb.shape[:2])
+    planes = [_rounded(luma, scale, offsets[0], header.bit_depth)]
+    if len(rows) == 1:
+        return planes
+    kept: Array = rgb.astype(np.float32)
     for axis, left in _subsampled(header.pixel_format):
-        chroma = _halve(chroma, axis, DOWN_LEFT if left else DOWN_CENTRED)
+        kept = _halve(kept, axis, DOWN_LEFT if left else DOWN_CENTRED)
         scale *= _DOWN_SUM
-    return [
-        luma,
-        *(
-            _rounded(chroma[..., i], scale, offsets[1 + i], header.bit_depth)
-            for i in range(chroma.shape[2])
-        ),
-    ]
+    chroma = cv2.transform(kept.astype(np.float64), matrix[1:]).reshape(*kept.shape[:2], 2)
+    for i in range(2):
+        planes.append(_rounded(chroma[..., i], scale, offsets[1 + i], header.bit_depth))
+    return planes
 
 
 def to_rgb(planes: Sequence[Plane], header: Header) -> NDArray[np.uint8]:
     """Planes, of the picture's size or padded → (H, W, 3) RGB."""
     height, width = header.height, header.width
-    dtype = np.float32 if header.bit_depth == 8 else np.float64
+    chroma_height, chroma_width = chroma_size(header)
     luma = planes[0][:height, :width]
-    if header.pixel_format is PixelFormat.GRAY:
-        chroma = np.full((height, width, 2), 2 ** (header.bit_depth - 1), dtype)
-    else:
-        chroma_height, chroma_width = chroma_size(header)
-        chroma = cv2.merge(
-            [plane[:chroma_height, :chroma_width].astype(dtype) for plane in planes[1:]]
-        ).reshape(chroma_height, chroma_width, 2)
-        scale = 1
-        for axis, left in reversed(_subsampled(header.pixel_format)):
-            chroma = _double(chroma, axis, left, (height, width)[axis])
-            scale *= _UP_SUM
-            if axis == 0:
-                # libbpg keeps 16 bits between its passes: what is over 8 bits is rounded off here
-                extra = 2 ** (header.bit_depth - 8)
-                chroma = _divided(chroma, extra)
-                scale //= extra
-        if scale > 1:
-            chroma = _divided(chroma, scale)
-            np.clip(chroma, 0, 2**header.bit_depth - 1, out=chroma)
-    matrix = _inverse(header)
+    chroma = [plane[:chroma_height, :chroma_width] for plane in planes[1:]]
+    halved = header.pixel_format.chroma_format_idc == 1
     rgb = np.empty((height, width, 3), np.uint8)
-    rows = max(1, _STRIP // width)
-    for top in range(0, height, rows):
-        strip = slice(top, top + rows)
-        samples = cv2.merge((luma[strip].astype(np.float64), chroma[strip].astype(np.float64)))
-        mixed = cv2.transform(samples, matrix)
-        np.multiply(mixed, 2.0**-_MATRIX_SHIFT, out=mixed)
-        np.clip(mixed, 0, 255, out=mixed)
-        # nothing negative is left, so the conversion is a floor; the matrix has added the half
-        rgb[strip] = mixed
+    for top, bottom, above, below in _strips(height, width, margin=_MARGIN if halved else 0):
+        rows = slice(top - above, bottom + below)
+        size = (bottom + below - top + above, width)
+        at = slice(rows.start // 2, -(-rows.stop // 2)) if halved else rows
+        full = _full_chroma([plane[at] for plane in chroma], header, size)
+        chunk = max(1, _CHUNK // width)
+        for first in range(top, bottom, chunk):
+            last = min(bottom, first + chunk)
+            part = full[above + first - top : above + last - top]
+            rgb[first:last] = _mixed_to_rgb(luma[first:last], part, header)
     return rgb
+
+
+def _full_chroma(chroma: Sequence[Plane], header: Header, size: tuple[int, int]) -> Array:
+    """Chroma planes of some rows → (h, w, 2) at the size of their luma, whole numbers."""
+    dtype = np.float32 if header.bit_depth == 8 else np.float64
+    if not chroma:
+        return np.full((*size, 2), 2 ** (header.bit_depth - 1), dtype)
+    full = cv2.merge([plane.astype(dtype) for plane in chroma]).reshape(*chroma[0].shape, 2)
+    scale = 1
+    for axis, left in reversed(_subsampled(header.pixel_format)):
+        full = _double(full, axis, left, size[axis])
+        scale *= _UP_SUM
+        if axis == 0:
+            # libbpg keeps 16 bits between its passes: what is over 8 bits is rounded off here
+            extra = 2 ** (header.bit_depth - 8)
+            full = _divided(full, extra)
+            scale //= extra
+    if scale > 1:
+        full = _divided(full, scale)
+        np.clip(full, 0, 2**header.bit_depth - 1, out=full)
+    return full
+
+
+def _mixed_to_rgb(luma: Plane, chroma: Array, header: Header) -> Array:
+    """Luma and as much chroma → RGB of 0…255 and a fraction that a conversion cuts off."""
+    samples = cv2.merge((luma.astype(np.float64), chroma.astype(np.float64)))
+    mixed: Array = cv2.transform(samples, _inverse(header)).reshape(*luma.shape, 3)
+    np.multiply(mixed, 2.0**-_MATRIX_SHIFT, out=mixed)
+    # nothing negative is left, so the conversion is a floor; the matrix has added the half
+    return np.clip(mixed, 0, 255, out=mixed)
+
+
+def _strips(height: int, width: int, margin: int) -> Iterator[tuple[int, int, int, int]]:
+    """Rows to work on together: (top, bottom, rows to read above, rows to read below).
+
+    Tops and margins are even, as vertical filters over pairs of rows want.
+    """
+    rows = max(2, _STRIP // width // 2 * 2, 2 * margin)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        yield top, bottom, min(margin, top), min(margin, height - bottom)
+
+
+def from_8_bits(samples: NDArray[np.uint8], bit_depth: int) -> Plane:
+    """0…255 → the whole range of `bit_depth` bits, rounded half up."""
+    if bit_depth == 8:
+        return samples
+    return ((2 * samples.astype(np.uint32) * (2**bit_depth - 1) + 255) // 510).astype(np.uint16)
+
+
+def to_8_bits(samples: Plane, bit_depth: int) -> NDArray[np.uint8]:
+    """The inverse of `from_8_bits`."""
+    if bit_depth == 8:
+        return np.ascontiguousarray(samples, np.uint8)
+    full = 2**bit_depth - 1
+    return ((2 * 255 * samples.astype(np.uint32) + full) // (2 * full)).astype(np.uint8)
 
 
 def chroma_size(header: Header) -> tuple[int, int]:
@@ -211,6 +268,24 @@ def _forward(header: Header) -> tuple[Matrix, tuple[int, int, int]]:
             ((1 - kr) / cr, -kg / cr, -kb / cr),
         )
     return _scaled(unit, (luma, chroma, chroma)), (black, middle, middle)
+
+
+def _empty(shape: tuple[int, int], bit_depth: int) -> Plane:
+    return np.empty(shape, np.uint8) if bit_depth == 8 else np.empty(shape, np.uint16)
+
+
+def _integer_forward(header: Header) -> tuple[Matrix, tuple[int, ...]]:
+    """RGB → samples times 2**_MATRIX_SHIFT, and what is added to the samples afterwards."""
+    matrix, offsets = _forward(header)
+    planes = 1 if header.pixel_format is PixelFormat.GRAY else 3
+    integers = []
+    for exact in matrix[:planes]:
+        row = [Fraction(round(c * 2**_MATRIX_SHIFT)) for c in exact]
+        # gray stays gray: what rounding left over in a row goes to its largest coefficient
+        largest = max(range(3), key=lambda i: abs(row[i]))
+        row[largest] += round(sum(exact) * 2**_MATRIX_SHIFT) - sum(row)
+        integers.append((row[0], row[1], row[2]))
+    return tuple(integers), offsets[:planes]
 
 
 @cache

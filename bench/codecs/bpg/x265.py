@@ -13,30 +13,38 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
-from bench.codecs.bpg.container import (
-    NAL_PPS,
-    NAL_SPS,
-    BpgError,
-    Sps,
-    is_slice,
-    nal_type,
-    split_annexb,
-)
+from bench.codecs.bpg.bits import BpgError
+from bench.codecs.bpg.nal import NAL_PPS, NAL_SPS, is_slice, nal_type, split_annexb
+from bench.codecs.bpg.sps import Sps
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
-PRESET = "veryslow"
+PRESETS = (
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
+"""x265's preset by bpgenc's compression level, from level 1 on."""
+
 TUNE = "ssim"
 PARAMS = (
     # what `bpgenc -q` asks of x265; an I picture is then coded 3 below `qp` (ipratio 1.4)
     "rect=1:amp=1:keyint=1:bframes=0:total-frames=1"
     # one thread, or the bytes depend on the number of cores
     ":pools=none:wpp=0:frame-threads=1"
+    # a long thin picture is beyond every level of HEVC, which a .bpg file has no words for
+    ":allow-non-conformance=1"
     # nothing but the picture in the stream
     ":hash=0:aud=0:hrd=0:repeat-headers=1:log-level=none"
 )
 
-BLOCKS = "ctu=16…64 within the shorter side:min-cu-size=8, or 16 for sides of 8"
+BLOCKS = "ctu=16…64 (level 1: …32) within the shorter side:min-cu-size=8, or 16 for sides of 8"
 
 # no start code and no emulation prevention in it, so a decoder takes it for slice data
 _BEYOND_THE_END = b"\xb5\x6d\x93\x5a" * 64
@@ -44,9 +52,15 @@ _BEYOND_THE_END = b"\xb5\x6d\x93\x5a" * 64
 _CHROMA = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}
 
 
-def block_sizes(width: int, height: int) -> tuple[int, int]:
-    """Picture size in pixels → (CTU, smallest coding block) in samples.
+def preset(level: int) -> str:
+    """x265's preset for bpgenc's compression level, 1 (fast) to 9 (dense)."""
+    return PRESETS[level - 1]
 
+
+def block_sizes(width: int, height: int, level: int = 8) -> tuple[int, int]:
+    """Picture size in pixels, compression level → (CTU, smallest coding block) in samples.
+
+    The CTU is the preset's (superfast has 32, the others 64) unless the picture is smaller.
     x265 wants no side under 16 and none under the CTU; the picture is padded to a multiple of
     the smallest coding block, which is all that the container can express.
     """
@@ -54,36 +68,49 @@ def block_sizes(width: int, height: int) -> tuple[int, int]:
     shorter = -(-min(width, height) // min_cu) * min_cu
     if shorter < 16:
         min_cu = shorter = 16
-    return max(ctu for ctu in (16, 32, 64) if ctu <= shorter), min_cu
+    largest = min(shorter, 32 if preset(level) == "superfast" else 64)
+    return max(ctu for ctu in (16, 32, 64) if ctu <= largest), min_cu
 
 
 def pix_fmt(chroma_format_idc: int, bit_depth: int) -> str:
     """libav's name of a planar format; BpgError for a bit depth it has none for."""
     if bit_depth not in (8, 9, 10, 12):
-        raise BpgError(f"pictures of {bit_depth} bits are not supported; 8, 9, 10 and 12 are")
+        raise BpgError(
+            f"libav does not decode pictures of {bit_depth} bits, but of 8, 9, 10 and 12"
+        )
     name = _CHROMA[chroma_format_idc]
     return name if bit_depth == 8 else f"{name}{bit_depth}le"
 
 
 def encode(
-    planes: Sequence[Plane], qp: int, *, chroma_format_idc: int, bit_depth: int = 8
+    planes: Sequence[Plane],
+    qp: int,
+    *,
+    chroma_format_idc: int,
+    bit_depth: int = 8,
+    level: int = 8,
+    lossless: bool = False,
 ) -> tuple[Sps, tuple[bytes, ...]]:
     """Planes of samples → the encoder's SPS, and the PPS and slices of one intra picture.
 
     planes: (h, w) luma or G and, unless gray, two chroma planes of the format's size. They are
-    padded by replicating their edges. qp: x265's constant QP (0…51).
+    padded by replicating their edges. qp: x265's constant QP (0…51), without effect if lossless.
     """
     height, width = planes[0].shape
-    ctu, min_cu = block_sizes(width, height)
+    ctu, min_cu = block_sizes(width, height, level)
     padded_width, padded_height = (-(-n // min_cu) * min_cu for n in (width, height))
     params = f"qp={qp}:ctu={ctu}:min-cu-size={min_cu}:{PARAMS}:info=0"
+    if lossless:
+        params += ":lossless=1"
     frame = av.VideoFrame(padded_width, padded_height, pix_fmt(chroma_format_idc, bit_depth))
     for i, plane in enumerate(planes):
         _fill(frame, i, plane)
     try:
-        stream = _run_encoder(frame, params)
+        stream = _run_encoder(frame, params, preset(level))
     except av.FFmpegError as error:
-        raise BpgError(f"x265 could not encode {width}×{height} pixels: {error}") from error
+        raise BpgError(
+            f"x265 could not encode {width}×{height} pixels: {error.strerror}"
+        ) from error
     nals = split_annexb(stream)
     sps = [nal for nal in nals if nal_type(nal) == NAL_SPS]
     picture = tuple(nal for nal in nals if nal_type(nal) == NAL_PPS or is_slice(nal))
@@ -97,7 +124,8 @@ def decode(stream: bytes, sps: Sps, *, check_end: bool = True) -> list[Plane]:
 
     Raises BpgError for what libav does not decode. libav reads zeros past the end of a slice cut
     short; `check_end` finds that out by decoding again with other bytes there, which no picture
-    that is complete ever reads.
+    that is complete ever reads. (A file cut exactly between two slices is not found out; x265
+    writes one slice.)
     """
     planes = _run_decoder(stream, sps)
     if check_end:
@@ -123,7 +151,7 @@ def _run_decoder(stream: bytes, sps: Sps) -> list[Plane]:
     name = frame.format.name
     if (frame.width, frame.height) != size or name != expected:
         raise BpgError("the picture in the file is not the one its header describes")
-    return [_rows(frame, i).copy() for i in range(len(frame.planes))]
+    return [_rows(frame, i) for i in range(len(frame.planes))]
 
 
 @cache
@@ -132,7 +160,7 @@ def version() -> str:
     frame = av.VideoFrame(16, 16, "yuv420p")
     for i in range(3):
         _fill(frame, i, np.full((16, 16) if i == 0 else (8, 8), 128, np.uint8))
-    stream = _run_encoder(frame, f"qp=51:ctu=16:min-cu-size=16:{PARAMS}:info=1")
+    stream = _run_encoder(frame, f"qp=51:ctu=16:min-cu-size=16:{PARAMS}:info=1", "ultrafast")
     _, found, text = stream.partition(b"x265 (build ")
     build, _, rest = text.partition(b") - ")
     number = rest.partition(b":")[0]
@@ -141,19 +169,19 @@ def version() -> str:
     return f"{number.decode('ascii', 'replace')} (build {build.decode('ascii', 'replace')})"
 
 
-def _run_encoder(frame: av.VideoFrame, params: str) -> bytes:
+def _run_encoder(frame: av.VideoFrame, params: str, preset: str) -> bytes:
     context = VideoCodecContext.create("libx265", "w")
     context.width, context.height = frame.width, frame.height
     context.pix_fmt = frame.format.name
     context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
     context.thread_count = 1
-    context.options = {"preset": PRESET, "tune": TUNE, "x265-params": params}
+    context.options = {"preset": preset, "tune": TUNE, "x265-params": params}
     frame.pts = 0
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
 def _rows(frame: av.VideoFrame, index: int) -> Plane:
-    """A writable view of a plane, (h, w): libav's rows are longer than the picture's."""
+    """A plane in libav's own memory, (h, w), writable: its rows are longer than the picture's."""
     plane = frame.planes[index]
     wide = frame.format.components[0].bits > 8
     buffer = memoryview(plane)

@@ -1,0 +1,252 @@
+"""A codec by hand: picture files in and out, and what a .bpg file says of itself.
+
+Each function checks its arguments and raises ConfigError for them, DataError for a picture that
+cannot be read, CodecError for what cannot be coded.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.codecs import make
+from bench.codecs.bpg import BpgCodec
+from bench.codecs.bpg.bits import BpgError
+from bench.codecs.bpg.container import BpgFile
+from bench.codecs.bpg.header import EXTENSION_NAMES, MAX_PIXELS, ColorSpace, Header, PixelFormat
+from bench.codecs.bpg.nal import nal_layer, nal_type
+from bench.codecs.bpg.picture import BACKGROUNDS, Picture
+from bench.errors import ConfigError, DataError
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".ppm": "PPM",
+    ".webp": "WEBP",
+}
+"""Pictures that are read and written, by the ending of the file's name."""
+
+JPEG_QUALITY = 95
+_UNITS = 20  # NAL units that `info_text` lists
+_COLOURS = {
+    ColorSpace.YCBCR_BT601: "YCbCr",
+    ColorSpace.RGB: "RGB",
+    ColorSpace.YCGCO: "YCgCo",
+    ColorSpace.YCBCR_BT709: "YCbCr_BT709",
+    ColorSpace.YCBCR_BT2020: "YCbCr_BT2020",
+}
+
+Pixels = NDArray[np.uint8]
+
+
+def spec(name: str, words: Sequence[str]) -> dict[str, object]:
+    """A codec's name and options as `key=value` → what `make` takes.
+
+    true, false and numbers are taken for what they look like.
+    """
+    options: dict[str, object] = {"name": name}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key or key == "name":
+            raise ConfigError(f"codec option {word!r} is not of the form key=value")
+        options[key] = _value(value)
+    return options
+
+
+def _value(text: str) -> object:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def encode_file(
+    source: Path,
+    target: Path,
+    codec: str | Mapping[str, object],
+    qp: int | None,
+    background: str | None = None,
+) -> str:
+    """A PNG, JPEG, PPM or WebP file → a coded file; returns a line for people.
+
+    A picture that is transparent somewhere keeps its alpha where the codec has a place for it
+    (the embedded bpg), unless a background is named; with any other codec it needs a background.
+    """
+    coder = make(codec)
+    _check_background(background)
+    if qp is None and len(coder.qps) == 1:
+        qp = coder.qps[0]
+    if qp is None or qp not in coder.qps:
+        raise ConfigError(
+            f"--qp {qp}: {coder.name} takes {coder.qps[0]}…{coder.qps[-1]}, larger is coarser"
+        )
+    rgb, alpha = read_picture(source)
+    if alpha is not None and background is not None:
+        rgb, alpha = Picture(rgb, alpha, Header(1, 1)).over(BACKGROUNDS[background]), None
+    if alpha is None:
+        data = coder.encode(rgb, qp)
+    elif isinstance(coder, BpgCodec):
+        data = coder.encode_with_alpha(rgb, alpha, qp)
+    else:
+        raise ConfigError(
+            f"{source} is transparent, and {coder.name} has no place for it: name a background "
+            f"({', '.join(BACKGROUNDS)})"
+        )
+    _write(target, data)
+    height, width = rgb.shape[:2]
+    bpp = 8 * len(data) / (width * height)
+    return f"{target}: {width}×{height} pixels, {len(data)} bytes, {bpp:.3f} bpp"
+
+
+def decode_file(
+    source: Path,
+    target: Path,
+    codec: str | Mapping[str, object],
+    background: str | None = None,
+) -> str:
+    """A coded file → a PNG, JPEG, PPM or WebP file, by the target's name; a line for people.
+
+    The alpha of a .bpg file goes into a PNG or WebP unless a background is named; JPEG and PPM
+    need one. WebP is written lossless.
+    """
+    coder = make(codec)
+    _check_background(background)
+    kind = FORMATS.get(target.suffix.lower())
+    if kind is None:
+        raise ConfigError(f"{target}: its name must end in one of {', '.join(FORMATS)}")
+    data = _read(source)
+    if isinstance(coder, BpgCodec):
+        picture = coder.decode_with_alpha(data)
+        name = background or coder.background
+        if name is not None:
+            pixels = picture.over(BACKGROUNDS[name])
+        elif picture.alpha is None:
+            pixels = picture.rgb
+        elif kind in ("PNG", "WEBP"):
+            pixels = np.dstack((picture.rgb, picture.alpha))
+        else:
+            raise ConfigError(
+                f"{source} is transparent, and {kind} has no place for it: name a background "
+                f"({', '.join(BACKGROUNDS)})"
+            )
+    else:
+        pixels = coder.decode(data)
+    settings: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": JPEG_QUALITY},
+        "WEBP": {"lossless": True, "exact": True},
+    }
+    try:
+        Image.fromarray(pixels).save(target, kind, **settings.get(kind, {}))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{target}: cannot be written ({error})") from None
+    return f"{target}: {pixels.shape[1]}×{pixels.shape[0]} pixels"
+
+
+def info_text(source: Path) -> str:
+    """What `bpgdec -i` prints of a .bpg file, and more, without decoding it."""
+    data = _read(source)
+    try:
+        file = BpgFile.parse(data, 2**64)
+    except BpgError as error:
+        raise BpgError(f"{source}: {error}") from error
+    h, sps = file.header, file.sps
+    gray = h.pixel_format is PixelFormat.GRAY
+    video = "_video" if h.pixel_format in (PixelFormat.YUV420_LEFT, PixelFormat.YUV422_LEFT) else ""
+    first = [
+        f"size={h.width}x{h.height}",
+        f"color_space={'Gray' if gray else _COLOURS[h.color_space]}",
+        *(["w_plane=1"] if h.has_w_plane else []),
+        *([f"alpha=1 premul={int(h.premultiplied)}"] if h.alpha1 else []),
+        f"format={'Gray' if gray else h.pixel_format.label + video}",
+        f"limited_range={int(h.limited_range)}",
+        f"bit_depth={h.bit_depth}",
+        f"animation={int(h.animation)}",
+    ]
+    lines = [" ".join(first)]
+    if h.extensions:
+        lines.append("Extension data:")
+        lines += [
+            f"  tag={e.tag} ({EXTENSION_NAMES.get(e.tag, 'unknown')}) length={len(e.data)}"
+            for e in h.extensions
+        ]
+    bpp = 8 * len(data) / (h.width * h.height)
+    lines.append(f"file: {len(data)} bytes, {bpp:.4f} bpp, frames: {file.frames}")
+    length = h.picture_data_length or "0 (to the end of the file)"
+    lines.append(f"picture_data_length: {length}")
+    min_cb, ctb = 1 << sps.log2_min_luma_coding_block_size, 1 << sps.log2_ctb_size
+    smallest = 1 << sps.log2_min_luma_transform_block_size
+    largest = smallest << sps.log2_diff_max_min_luma_transform_block_size
+    lines.append(
+        f"coded: {sps.pic_width_in_luma_samples}×{sps.pic_height_in_luma_samples} samples, "
+        f"coding blocks {min_cb}…{ctb}, transform blocks {smallest}…{largest}, "
+        f"depth {sps.max_transform_hierarchy_depth_intra}"
+    )
+    tools = {
+        "sample adaptive offset": sps.sample_adaptive_offset_enabled_flag,
+        "strong intra smoothing": sps.strong_intra_smoothing_enabled_flag,
+        "PCM": sps.pcm is not None,
+        "range extension": sps.range_extension is not None,
+    }
+    lines.append(f"tools: {', '.join(k for k, on in tools.items() if on) or 'none'}")
+    lines += [
+        f"NAL unit: type {nal_type(nal)}, layer {nal_layer(nal)}, {len(nal)} bytes"
+        for nal in file.nals[:_UNITS]
+    ]
+    if len(file.nals) > _UNITS:
+        lines.append(f"and {len(file.nals) - _UNITS} more NAL units")
+    if h.width * h.height > MAX_PIXELS:
+        lines.append(f"larger than {MAX_PIXELS} pixels: decoding it needs max_pixels")
+    return "\n".join(lines)
+
+
+def read_picture(path: Path) -> tuple[Pixels, Pixels | None]:
+    """A PNG, JPEG, PPM or WebP file → (H, W, 3), and (H, W) alpha if it is transparent somewhere.
+
+    8 bits a sample; EXIF orientation is not applied. Raises ConfigError, DataError.
+    """
+    _check_file(path)
+    try:
+        with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
+            if image.mode.startswith(("I", "F")):
+                raise DataError(f"{path}: more than 8 bits a sample are not read")
+            if not image.has_transparency_data:
+                return np.array(image.convert("RGB")), None
+            rgba = np.array(image.convert("RGBA"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a picture that can be read ({error})") from None
+    if (rgba[..., 3] == 255).all():
+        return np.ascontiguousarray(rgba[..., :3]), None
+    return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+
+
+def _check_background(name: str | None) -> None:
+    if name is not None and name not in BACKGROUNDS:
+        raise ConfigError(f"background {name!r}: it is one of {', '.join(BACKGROUNDS)}")
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
+
+
+def _read(path: Path) -> bytes:
+    _check_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error})") from None
