@@ -32,10 +32,11 @@ class ModelConfig(_Strict):
 
 
 class MethodConfig(_Strict):
-    """`codec`: a name, or a mapping with `name` and options of that codec. `qps: null` takes the
-    anchor's."""
+    """`codec` and `preprocessor`: a mapping with `name` and its options; a codec without options
+    may be its name alone. `qps: null` takes the anchor's."""
 
     codec: str | dict[str, Any]
+    preprocessor: dict[str, Any] | None = None
     qps: list[int] | None = Field(default=None, min_length=1)
 
 

@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,8 @@ class Workers:
 class Record:
     """What a run did and could not do."""
 
-    computed: Counter[str] = field(default_factory=Counter)
-    cached: Counter[str] = field(default_factory=Counter)
+    computed: Counter[str] = field(default_factory=lambda: Counter(coded=0, predicted=0))
+    cached: Counter[str] = field(default_factory=lambda: Counter(coded=0, predicted=0))
     failures: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -104,9 +104,23 @@ class _CodingJob:
     sample: Sample
     view: Callable[..., Any]
     picture: Picture
-    points: list[tuple[Point, str]]
-    """With the key of each."""
+    points: list[Point]
     cache: Cache
+
+
+class _Source:
+    """The pixels of a coding job, read when the first of them is missing from the cache."""
+
+    def __init__(self, job: _CodingJob) -> None:
+        self._job = job
+
+    @cached_property
+    def rgb(self) -> NDArray[np.uint8]:
+        rgb: NDArray[np.uint8] = self._job.view(self._job.sample.load())
+        return rgb
+
+    def given_to_codec(self, point: Point) -> NDArray[np.uint8]:
+        return point.preprocessor(self.rgb, point.qp) if point.preprocessor else self.rgb
 
 
 def _coded(entry: Entry, key: str) -> Coded:
@@ -115,29 +129,58 @@ def _coded(entry: Entry, key: str) -> Coded:
     )
 
 
-def _code(job: _CodingJob) -> tuple[list[Coded | Failed], int]:
-    """Every point of one picture, and how many of them had to be computed."""
-    rgb, computed, results = None, 0, list[Coded | Failed]()
-    for point, point_key in job.points:
-        entry = job.cache.get(point_key)
-        if entry is None:
-            computed += 1
-            try:
-                if rgb is None:
-                    rgb = job.view(job.sample.load())
-                data = point.codec.encode(rgb, point.qp)
+def _code(job: _CodingJob) -> tuple[list[Coded | Failed], Counter[str], Counter[str]]:
+    """Every point of one picture, and what was computed and what came from the cache."""
+    source, computed, cached = _Source(job), Counter[str](), Counter[str]()
+    results: list[Coded | Failed] = []
+    for point in job.points:
+        given, sha256 = None, job.picture.sha256
+        try:
+            if point.preprocessor:
+                pre_key = key(
+                    "preprocessed",
+                    version=CODE_VERSION,
+                    pixels=sha256,
+                    preprocessor=point.preprocessor.fingerprint(),
+                    qp=point.qp,
+                )
+                # The pixels are not kept: their fingerprint leads to what was coded of them.
+                entry = job.cache.get(pre_key)
+                (computed if entry is None else cached)["preprocessed"] += 1
+                if entry is None:
+                    given = source.given_to_codec(point)
+                    entry = {"sha256": _digest(given)}
+                    job.cache.put(pre_key, entry)
+                sha256 = entry["sha256"].tobytes().hex()
+            coded_key = key(
+                "coded",
+                version=CODE_VERSION,
+                pixels=sha256,
+                codec=point.codec.fingerprint(),
+                qp=point.qp,
+            )
+            entry = job.cache.get(coded_key)
+            (computed if entry is None else cached)["coded"] += 1
+            if entry is None:
+                if given is None:
+                    given = source.given_to_codec(point)
+                data = point.codec.encode(given, point.qp)
                 decoded = point.codec.decode(data)
-            except (CodecError, DataError) as error:
-                results.append(Failed("code", str(error)))
-                continue
-            entry = {
-                "data": np.frombuffer(data, np.uint8),
-                "decoded": np.frombuffer(bytes.fromhex(pixels_sha256(decoded)), np.uint8),
-                "psnr": np.array(_psnr(rgb, decoded)),
-            }
-            job.cache.put(point_key, entry)
-        results.append(_coded(entry, point_key))
-    return results, computed
+                entry = {
+                    "data": np.frombuffer(data, np.uint8),
+                    "decoded": _digest(decoded),
+                    "psnr": np.array(_psnr(source.rgb, decoded)),
+                }
+                job.cache.put(coded_key, entry)
+        except (CodecError, DataError) as error:
+            results.append(Failed("code", str(error)))
+            continue
+        results.append(_coded(entry, coded_key))
+    return results, computed, cached
+
+
+def _digest(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex(pixels_sha256(rgb)), np.uint8)
 
 
 def _labels_to_categories(network: TaskModel, dataset: Dataset) -> NDArray[np.int64] | None:
@@ -229,30 +272,8 @@ class Run:
         dataset = experiment.dataset
         model = next((m for m in experiment.models if m.view == view and m.viewed), None)
         look = model.look if model else native
-        points = [(p, p.codec.fingerprint()) for p in experiment.points]
         jobs = [
-            (
-                i,
-                _CodingJob(
-                    dataset.samples[i],
-                    look,
-                    picture,
-                    [
-                        (
-                            point,
-                            key(
-                                "coded",
-                                version=CODE_VERSION,
-                                pixels=picture.sha256,
-                                codec=fingerprint,
-                                qp=point.qp,
-                            ),
-                        )
-                        for point, fingerprint in points
-                    ],
-                    self.cache,
-                ),
-            )
+            (i, _CodingJob(dataset.samples[i], look, picture, experiment.points, self.cache))
             for i, picture in enumerate(pictures)
             if picture
         ]
@@ -261,9 +282,9 @@ class Run:
         )
         table: list[list[Coded | None]] = [[None] * len(pictures) for _ in experiment.points]
         outcomes = self.workers.map(_code, (job for _, job in jobs))
-        for (i, _), (results, computed) in zip(jobs, outcomes, strict=True):
-            self.record.computed["coded"] += computed
-            self.record.cached["coded"] += len(results) - computed
+        for (i, _), (results, computed, cached) in zip(jobs, outcomes, strict=True):
+            self.record.computed.update(computed)
+            self.record.cached.update(cached)
             for p, result in enumerate(results):
                 if isinstance(result, Failed):
                     self._fail(experiment, model, experiment.points[p], i, result)

@@ -99,6 +99,9 @@ def describe(
                 "anchor": e.config.anchor,
                 "methods": e.grid(),
                 "codecs": {p.method: p.codec.fingerprint() for p in e.points},
+                "preprocessors": {
+                    p.method: p.preprocessor.fingerprint() for p in e.points if p.preprocessor
+                },
             }
             for e in experiments
         ],

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import codecs, datasets, models
+from bench import codecs, datasets, models, preprocessors
 from bench.codecs.base import Codec
 from bench.config import BenchConfig, DatasetConfig, Expected, ExperimentConfig, ModelConfig
 from bench.datasets.base import Dataset
 from bench.datasets.views import native
 from bench.errors import ConfigError
 from bench.models.base import Library, ModelSpec, TaskModel, sha256
+from bench.preprocessors import Preprocessor
 from bench.sweep import cache
 
 CHUNK = 16
@@ -30,6 +31,7 @@ class Point:
     method: str
     codec: Codec
     qp: int
+    preprocessor: Preprocessor | None = None
 
 
 class PlannedModel:
@@ -97,18 +99,21 @@ class Experiment:
         return {method: [p.qp for p in points] for method, points in grouped}
 
 
-def _points(config: ExperimentConfig) -> list[Point]:
+def _points(config: ExperimentConfig, device: torch.device) -> list[Point]:
     anchor_qps = config.methods[config.anchor].qps
     points = []
     for name, method in config.methods.items():
-        codec = codecs.make(method.codec)
-        for qp in sorted(set(method.qps or anchor_qps or [])):
+        codec, qps = codecs.make(method.codec), sorted(set(method.qps or anchor_qps or []))
+        preprocessor = (
+            preprocessors.make(method.preprocessor, qps, device) if method.preprocessor else None
+        )
+        for qp in qps:
             if qp not in codec.qps:
                 raise ConfigError(
                     f"methods.{name}.qps: {qp} is outside {codec.qps.start}…{codec.qps[-1]}, "
                     f"the range of codec {codec.name!r}"
                 )
-            points.append(Point(name, codec, qp))
+            points.append(Point(name, codec, qp, preprocessor))
     return points
 
 
@@ -155,7 +160,7 @@ def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[E
     seen = set()
     # Cheap refusals of every experiment come before the first data set is read.
     parts = [
-        (e, _points(e), [_model(m, e.dataset.view, device) for m in e.models])
+        (e, _points(e, device), [_model(m, e.dataset.view, device) for m in e.models])
         for e in config.experiments
     ]
     experiments = []

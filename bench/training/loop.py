@@ -19,7 +19,6 @@ Batch = TypeVar("Batch")
 
 CHECKPOINT_SECONDS = 60.0
 LOG_EVERY = 50
-CLIP_NORM = 5.0
 
 
 def validated(model: type[Config], raw: dict[str, Any]) -> Config:
@@ -45,6 +44,7 @@ def run(
     batches: Callable[[int], Iterator[Batch]],
     loss: Callable[[Batch], Tensor],
     steps: int,
+    clip_norm: float,
     out: Path,
     resume: bool,
 ) -> Path:
@@ -86,7 +86,7 @@ def run(
             if not torch.isfinite(value):
                 raise BenchError(f"training stopped at step {step}: the loss is {value.item()}")
             value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+            nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
             optimiser.step()
             schedule.step()
             total, summed = total + value.item(), summed + 1

@@ -188,3 +188,23 @@ def test_expected_score_binds_its_own_data_set_only(
     assert run(expecting("sha256:" + "0" * 64, 0.1), pictures, out, *quick) == 0
     assert "another data set" in capsys.readouterr().err
     assert run(expecting(fingerprint, 0.1), pictures, out, *quick, "--limit", "12") == 0
+
+
+def test_preprocessed_method_is_cached_like_any_other(pictures: Path, tmp_path: Path) -> None:
+    described = experiment()
+    described["methods"] = {
+        "bpg": {"codec": "bpg", "qps": [39, 45]},
+        "blur+bpg": {"preprocessor": {"name": "blur", "sigma": {39: 0, 45: 1.0}}, "codec": "bpg"},
+    }
+    path = tmp_path / "blurred.yaml"
+    path.write_text(yaml.safe_dump({"experiments": [described]}))
+    out = tmp_path / "results" / "run"
+    assert run(path, pictures, out) == 0
+    done = manifest(out)
+    # At QP 39 nothing is blurred, so that the plain method's pictures are found in the cache.
+    assert done["computed"] == {"coded": 3 * N, "predicted": 4 * N, "preprocessed": 2 * N}
+    points = pd.read_csv(out / "points.csv").query("metric == 'top1'").set_index(["method", "qp"])
+    assert points.bpp["blur+bpg", 39] == points.bpp["bpg", 39]
+    assert points.bpp["blur+bpg", 45] < points.bpp["bpg", 45]
+    assert run(path, pictures, out) == 0
+    assert set(manifest(out)["computed"].values()) == {0}

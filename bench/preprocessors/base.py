@@ -1,0 +1,124 @@
+"""A preprocessor in a sweep: 8-bit pixels and a QP in, 8-bit pixels out."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from bench import assets
+from bench.errors import ConfigError
+from bench.preprocessors.controls import CONTROLS
+from bench.preprocessors.npp import NETWORKS
+
+CODE_VERSION = "1"
+"""Raised when a change of this package changes what a preprocessor puts out."""
+
+
+class Preprocessor(Protocol):
+    def __call__(self, rgb: NDArray[np.uint8], qp: int) -> NDArray[np.uint8]:
+        """(H, W, 3) → (H, W, 3), to be coded with that QP."""
+        ...
+
+    def fingerprint(self) -> dict[str, str]: ...
+
+
+@dataclass
+class Neural:
+    """Networks by the QP that they are used from; one under the key None serves every QP."""
+
+    name: str
+    networks: dict[int | None, torch.nn.Module]
+    sha256: str
+    device: torch.device
+
+    def _network(self, qp: int) -> torch.nn.Module:
+        if None in self.networks:
+            return self.networks[None]
+        return self.networks[min(self.networks, key=lambda at: abs((at or 0) - qp))]
+
+    @torch.inference_mode()
+    def __call__(self, rgb: NDArray[np.uint8], qp: int) -> NDArray[np.uint8]:
+        x = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(self.device)
+        level = torch.tensor([float(qp)], device=self.device)
+        y = self._network(qp)(x[None].float() / 255, level)[0]
+        return (255 * y).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+    def fingerprint(self) -> dict[str, str]:
+        return {
+            "preprocessor": self.name,
+            "weights": self.sha256,
+            "code": CODE_VERSION,
+            "torch": torch.__version__,
+            "device": self.device.type,
+        }
+
+
+def weights_path(weights: str) -> Path:
+    """A file, or the name of a network that ships. Raises ConfigError."""
+    shipped = Path(assets.__file__).parent / f"{weights}.safetensors"
+    if Path(weights).is_file():
+        return Path(weights)
+    if shipped.is_file():
+        return shipped
+    names = sorted(p.stem for p in shipped.parent.glob("*npp*.safetensors"))
+    raise ConfigError(
+        f"preprocessor weights {weights}: neither a file nor one of the networks that ship: "
+        f"{', '.join(names)}. `run_bench.py train` makes such a file"
+    )
+
+
+def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.Module, range]:
+    """A network and the QPs that it was trained for. Raises ConfigError naming both sides."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about: dict[str, str] = file.metadata() or {}
+            state = {k: file.get_tensor(k).float() for k in file.keys()}  # noqa: SIM118
+        if about.get("preprocessor") != name:
+            raise ConfigError(
+                f"weights {path} are of preprocessor {about.get('preprocessor')!r}, not of {name!r}"
+            )
+        network = NETWORKS[name](int(about["width"]))
+        network.load_state_dict(state)
+        low, high = (int(qp) for qp in about["qps"].split("-"))
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"weights {path} do not fit preprocessor {name}: {error}") from error
+    return network.eval().to(device), range(low, high + 1)
+
+
+def make(config: Mapping[str, Any], qps: list[int], device: torch.device) -> Preprocessor:
+    """What a method's `preprocessor:` describes. Raises ConfigError; warns of untrained QPs."""
+    import hashlib
+
+    options = dict(config)
+    name = options.pop("name", None)
+    if name in CONTROLS:
+        return CONTROLS[name](**options)
+    if name not in NETWORKS:
+        known = ", ".join([*NETWORKS, *CONTROLS])
+        raise ConfigError(f"preprocessor.name: {name!r} is not one of {known}")
+    weights = options.pop("weights", None)
+    if options or weights is None:
+        raise ConfigError(
+            f"preprocessor {name}: takes `weights`, a file or a shipped name, or a map from QP to "
+            f"one" + (f"; unknown: {', '.join(options)}" if options else "")
+        )
+    per_qp = weights if isinstance(weights, Mapping) else {None: weights}
+    digest, networks = hashlib.sha256(), {}
+    for at, file in per_qp.items():
+        path = weights_path(str(file))
+        digest.update(f"{at}:".encode() + path.read_bytes())
+        networks[at], trained = load_network(name, path, device)
+        outside = [qp for qp in qps if qp not in trained]
+        if outside and at is None:
+            warnings.warn(
+                f"preprocessor {name} ({path.name}) was trained for QP {trained[0]}…{trained[-1]}; "
+                f"QP {', '.join(map(str, outside))} is outside",
+                stacklevel=2,
+            )
+    return Neural(name, networks, digest.hexdigest(), device)

@@ -1,0 +1,119 @@
+"""Neural preprocessors: networks that filter a picture so that its bits go to what a task needs.
+
+`NPP` filters alike at every QP; `QANPP` (quantisation-adaptive) is told the QP.
+
+    x ─┬─ U-Net, QP ─┬─ weights ─┐
+       │             └─ residual ─┼─▶ Σ ─▶ clamp to [0, 1]
+       └─ x, three blurs, sharper ┘
+
+The network of Lu et al. (IEEE TCSVT 34(12), 2024) puts out pixels; a small network trained so
+stays at the identity for very long. Per-pixel weights of a few plain filters are degrees of freedom
+that matter from the first step on, and the residual refines them.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+QP_CENTRE, QP_SCALE = 37.0, 8.0
+_SIGMAS = (0.8, 1.6, 3.2)
+_MULTIPLE = 8
+"""Pictures are padded to a multiple of this by reflection, and cropped after."""
+
+
+def _gaussian(sigma: float) -> Tensor:
+    """A normalised 1-D kernel reaching three sigmas."""
+    radius = max(1, round(3 * sigma))
+    t = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+def blur(x: Tensor, sigma: float) -> Tensor:
+    """(N, 3, H, W) → the same, under a Gaussian of `sigma` pixels, edges replicated."""
+    kernel = _gaussian(sigma).to(x)
+    radius, channels = len(kernel) // 2, x.shape[1]
+    for shape in ((1, 1, 1, -1), (1, 1, -1, 1)):
+        pad = (radius, radius, 0, 0) if shape[3] == -1 else (0, 0, radius, radius)
+        weight = kernel.view(shape).expand(channels, 1, *kernel.view(shape).shape[2:])
+        x = functional.conv2d(functional.pad(x, pad, mode="replicate"), weight, groups=channels)
+    return x
+
+
+class _Block(nn.Module):
+    """Two 3 × 3 convolutions with a shortcut; the second's channels are scaled by the QP."""
+
+    def __init__(self, channels: int, adaptive: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.scale = (
+            nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 2 * channels))
+            if adaptive
+            else None
+        )
+
+    def forward(self, x: Tensor, qp: Tensor) -> Tensor:
+        y = functional.silu(self.first(x))
+        if self.scale is not None:
+            gain, bias = self.scale(qp[:, None]).chunk(2, dim=1)
+            y = y * (1 + gain[:, :, None, None]) + bias[:, :, None, None]
+        return functional.silu(x + self.second(y))
+
+
+class NPP(nn.Module):
+    """(N, 3, H, W) in [0, 1] and QPs (N,) → (N, 3, H, W) in [0, 1]; the QP is not looked at.
+
+    `width` is the number of channels at half size; they grow by half a width per level.
+    """
+
+    adaptive = False
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        widths = [width, width * 3 // 2, width * 2]
+        # Space to depth: the first level already sees 2 × 2 pixels at a quarter of the cost.
+        self.stem = nn.Conv2d(12, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
+        )
+        self.encode = nn.ModuleList(_Block(w, self.adaptive) for w in widths)
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+        self.decode = nn.ModuleList(_Block(w, self.adaptive) for w in widths[:-1])
+        self.head = nn.Conv2d(widths[0], 4 * (len(_SIGMAS) + 2 + 3), 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            self.head.bias[:4] = 3.0  # begin near the identity, where every filter has a say
+
+    def forward(self, x: Tensor, qp: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        bottom, right = -height % _MULTIPLE, -width % _MULTIPLE
+        padded = functional.pad(x, (0, right, 0, bottom), mode="replicate")
+        level = (qp.to(x) - QP_CENTRE) / QP_SCALE
+        y = self.stem(functional.pixel_unshuffle(padded - 0.5, 2))
+        skips = []
+        for i, block in enumerate(self.encode):
+            y = block(y if i == 0 else self.down[i - 1](y), level)
+            skips.append(y)
+        for i in reversed(range(len(self.decode))):
+            larger = functional.interpolate(self.up[i](y), scale_factor=2, mode="nearest")
+            y = self.decode[i](larger + skips[i], level)
+        maps = functional.pixel_shuffle(self.head(y), 2)[..., :height, :width]
+        weights, residual = maps[:, : len(_SIGMAS) + 2].softmax(dim=1), maps[:, len(_SIGMAS) + 2 :]
+        blurred = [blur(x, sigma) for sigma in _SIGMAS]
+        filters = [x, *blurred, 2 * x - blurred[0]]
+        blend = sum(weights[:, i : i + 1] * f for i, f in enumerate(filters))
+        return (blend + 0.2 * torch.tanh(residual)).clamp(0, 1)
+
+
+class QANPP(NPP):
+    """NPP whose every block is scaled and shifted per channel by a small network of the QP."""
+
+    adaptive = True
+
+
+NETWORKS: dict[str, type[NPP]] = {"npp": NPP, "qa-npp": QANPP}

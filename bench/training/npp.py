@@ -1,0 +1,269 @@
+"""Training of NPP and QA-NPP: bits against the task model's answer, the real codec in between.
+
+    view ─▶ network ─▶ 8 bits ─▶ codec ─▶ decoded ─▶ task model ─▶ distance to its clean answer
+                                   └─▶ bits
+
+Forward everything is real; backward the proxy stands in for the codec. The loss of a picture at a
+QP is (bpp + λ(QP) · distance) / bpp of the plain codec there, with λ(QP) the slope of the plain
+codec's own curve (bits that it buys per nat at that QP), times a factor.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from joblib import cpu_count
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench import codecs
+from bench.analysis.bdrate import bd_rate
+from bench.analysis.curves import prepare
+from bench.codecs.base import Codec
+from bench.datasets.base import DATASETS, Sample
+from bench.errors import ConfigError
+from bench.models.base import LIBRARIES, ModelSpec
+from bench.preprocessors.npp import NETWORKS, NPP
+from bench.training import loop
+from bench.training.losses import Distance, distance
+from bench.training.proxy import analytic_bits, straight_through
+
+VALIDATION_QP_STEP = 4
+
+
+class PreprocessorTraining(BaseModel):
+    """`configs/train/npp_*.yaml`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: dict[str, Any]
+    dataset: dict[str, Any]
+    view: Literal["native", "model"] = "native"
+    crop: int = Field(gt=0, multiple_of=8)
+    """Side of the square that is trained on; smaller pictures are left out."""
+    codec: str | dict[str, Any]
+    qps: tuple[int, int]
+    """The first and last QP trained for."""
+    width: int = Field(default=32, gt=0)
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0, multiple_of=2)
+    learning_rate: float = Field(gt=0)
+    factor: float = Field(default=1.0, gt=0)
+    """On λ: above 1 for accuracy, below 1 for bits."""
+    validation: int = Field(default=48, gt=0)
+    """Pictures at the end of the data set that are validated on, never trained on."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Coder:
+    """The real codec over a batch, in threads."""
+
+    codec: Codec
+    pool: ThreadPoolExecutor
+
+    def start(self, x: Tensor, qp: Tensor) -> "list[Future[tuple[NDArray[np.uint8], int]]]":
+        """Begin coding (N, 3, H, W) in [0, 1], rounded to 8 bits, each at its own QP."""
+        pixels = (255 * x.detach()).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return [
+            self.pool.submit(self._code, np.ascontiguousarray(p), int(q))
+            for p, q in zip(pixels, qp, strict=True)
+        ]
+
+    def _code(self, rgb: NDArray[np.uint8], qp: int) -> tuple[NDArray[np.uint8], int]:
+        data = self.codec.encode(rgb, qp)
+        return self.codec.decode(data), 8 * len(data)
+
+    @staticmethod
+    def finish(
+        jobs: "list[Future[tuple[NDArray[np.uint8], int]]]", like: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) decoded pixels in [0, 1], and (N,) bits per pixel."""
+        done = [job.result() for job in jobs]
+        pixels = torch.from_numpy(np.stack([p for p, _ in done])).permute(0, 3, 1, 2)
+        bits = torch.tensor([float(b) for _, b in done])
+        bpp = bits / (like.shape[-1] * like.shape[-2])
+        return pixels.to(like) / 255, bpp.to(like)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The plain codec on the validation pictures: what trades bits for nats at which QP."""
+
+    qps: list[int]
+    bpp: NDArray[np.float64]
+    nats: NDArray[np.float64]
+
+    def at(self, qp: Tensor, values: NDArray[np.float64]) -> Tensor:
+        """(N,) values at QPs, interpolated in the logarithm."""
+        return torch.from_numpy(np.exp(np.interp(qp.cpu(), self.qps, np.log(values)))).to(qp)
+
+    def rate(self, qp: Tensor) -> Tensor:
+        return self.at(qp, self.bpp)
+
+    def slope(self, qp: Tensor) -> Tensor:
+        """Bits per pixel that the plain codec pays for a nat less: the trade that is neutral."""
+        # On few pictures the distance may fall by chance from one QP to the next.
+        rise = np.maximum(np.gradient(self.nats), 1e-3)
+        return self.at(qp, -np.gradient(self.bpp) / rise)
+
+
+def _square(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -> Tensor:
+    """A random square of `side` pixels, mirrored or not; the middle one without `rng`."""
+    free = rgb.shape[0] - side, rgb.shape[1] - side
+    top, left = (f // 2 if rng is None else int(rng.integers(f + 1)) for f in free)
+    cut = rgb[top : top + side, left : left + side]
+    if rng is not None and rng.integers(2):
+        cut = cut[:, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(cut.transpose(2, 0, 1))).float() / 255
+
+
+Batch = tuple[Tensor, Tensor]
+
+
+def _batches(
+    pictures: list[NDArray[np.uint8]], config: PreprocessorTraining, start: int
+) -> Iterator[Batch]:
+    """Pictures (N, 3, S, S) and QPs (N,) from step `start` on; a step's batch depends on the seed
+    and the step alone."""
+    for step in range(start, config.steps):
+        rng = np.random.default_rng([config.seed, step])
+        chosen = rng.integers(len(pictures), size=config.batch)
+        x = torch.stack([_square(pictures[i], config.crop, rng) for i in chosen])
+        qps = rng.integers(config.qps[0], config.qps[1] + 1, config.batch)
+        yield x, torch.from_numpy(qps).float()
+
+
+@torch.no_grad()
+def _curve(
+    network: NPP | None, pictures: Tensor, qps: list[int], coder: Coder, loss: Distance
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean bpp and mean distance per QP; without a network, of the plain codec."""
+    rates, distances = [], []
+    for qp in qps:
+        bpp, nats = [], []
+        for x in torch.split(pictures, 16):
+            level = torch.full((len(x),), float(qp)).to(x)
+            given = x if network is None else network(x, level)
+            decoded, bits = coder.finish(coder.start(given, level), x)
+            bpp.append(bits)
+            nats.append(loss(x, decoded))
+        rates.append(torch.cat(bpp).mean().item())
+        distances.append(torch.cat(nats).mean().item())
+    return np.array(rates), np.array(distances)
+
+
+def _load(samples: list[Sample], look: Any, side: int) -> list[NDArray[np.uint8]]:
+    pictures = [look(s.load()) for s in samples]
+    return [p for p in pictures if min(p.shape[:2]) >= side]
+
+
+def train(
+    name: str, raw: dict[str, Any], out: Path, device: torch.device, resume: bool, console: Console
+) -> Path:
+    """Train `npp` or `qa-npp` and write OUT/weights.safetensors (fp16) and OUT/validation.csv.
+
+    Raises ConfigError for a config that cannot be trained.
+    """
+    config = loop.validated(PreprocessorTraining, raw)
+    model = LIBRARIES.get(config.model["library"]).load(_spec(config.model), device)
+    for parameter in model.network.parameters():  # type: ignore[attr-defined]
+        parameter.requires_grad_(False)
+    loss = distance(model)
+    coder = Coder(codecs.make(config.codec), ThreadPoolExecutor(cpu_count()))
+
+    options = {k: v for k, v in config.dataset.items() if k != "format"}
+    samples = DATASETS.get(config.dataset["format"])(**options).samples
+    look = model.view if config.view == "model" else lambda rgb: rgb
+    held = _load(samples[-config.validation :], look, config.crop)
+    pictures = _load(samples[: -config.validation], look, config.crop)
+    if not pictures or not held:
+        raise ConfigError(f"crop: no picture of the data set has sides of {config.crop} pixels")
+    validation = torch.stack([_square(p, config.crop, None) for p in held]).to(device)
+
+    qps = list(range(config.qps[0], config.qps[1] + 1, VALIDATION_QP_STEP))
+    anchor = Anchor(qps, *_curve(None, validation, qps, coder, loss))
+    for qp, bpp, nats in zip(qps, anchor.bpp, anchor.nats, strict=True):
+        console.print(f"plain codec at QP {qp}: {bpp:.3f} bpp, {nats:.3f} nats")
+
+    torch.manual_seed(config.seed)
+    network = NETWORKS[name](config.width).to(device)
+    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.1
+    )
+
+    def objective(batch: Batch) -> Tensor:
+        """Two halves in flight: one is coded while the network works on the other."""
+        x, qp = (t.to(device) for t in batch)
+        halves = []
+        for part, level in zip(x.chunk(2), qp.chunk(2), strict=True):
+            filtered = network(part, level)
+            halves.append((part, level, filtered, coder.start(filtered, level)))
+        total = x.new_zeros(())
+        for part, level, filtered, jobs in halves:
+            decoded, bpp = coder.finish(jobs, part)
+            analytic = analytic_bits(filtered, level)
+            rate = straight_through(bpp * analytic / analytic.detach(), bpp)
+            nats = loss(part, straight_through(filtered, decoded))
+            cost = rate + config.factor * anchor.slope(level) * nats
+            total = total + (cost / anchor.rate(level)).sum()
+        return total / len(x)
+
+    path = loop.run(
+        network=network,
+        optimiser=optimiser,
+        schedule=schedule,
+        batches=lambda start: _batches(pictures, config, start),
+        loss=objective,
+        steps=config.steps,
+        clip_norm=0.5,
+        out=out,
+        resume=resume,
+    )
+    about = {
+        "preprocessor": name,
+        "width": str(config.width),
+        "qps": f"{config.qps[0]}-{config.qps[1]}",
+        "model": str(config.model["name"]),
+    }
+    save_file(load_file(path), path, metadata=about)
+    _validate(network, anchor, validation, coder, loss, out, console)
+    return path
+
+
+def _spec(model: dict[str, Any]) -> ModelSpec:
+    weights = model.get("weights")
+    if weights is None:
+        default = LIBRARIES.get(model["library"]).default_weights(model["name"])
+        weights = str(default) if default else None
+    return ModelSpec(model["library"], model["name"], weights)
+
+
+def _validate(
+    network: NPP,
+    anchor: Anchor,
+    pictures: Tensor,
+    coder: Coder,
+    loss: Distance,
+    out: Path,
+    console: Console,
+) -> None:
+    bpp, nats = _curve(network.eval(), pictures, anchor.qps, coder, loss)
+    lines = ["qp,bpp_plain,nats_plain,bpp,nats"]
+    for row in zip(anchor.qps, anchor.bpp, anchor.nats, bpp, nats, strict=True):
+        lines.append(",".join(f"{v:g}" for v in row))
+    (out / "validation.csv").write_text("\n".join(lines) + "\n")
+    plain, ours = (
+        prepare(rate, -np.log(distances), "pareto")
+        for rate, distances in ((anchor.bpp, anchor.nats), (bpp, nats))
+    )
+    saving = bd_rate(plain, ours, "pchip")
+    console.print(f"validation: BD-rate {saving:+.1f} % at equal divergence")

@@ -1,0 +1,137 @@
+"""Training: what the proxy says of the real codec, and that a killed training goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from bench import codecs
+from bench.datasets import mini
+from bench.errors import BenchError, ConfigError
+from bench.preprocessors import make
+from bench.training import loop, npp, task_model
+from bench.training.proxy import analytic_bits, straight_through
+
+CPU = torch.device("cpu")
+
+
+def test_analytic_bits_rank_pictures_as_the_codec_does() -> None:
+    pictures = np.stack([mini.render_classification("train", i)[0] for i in range(40)])
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    codec = codecs.make({"name": "bpg", "level": 1})
+    for qp in (29, 41):
+        real = np.array([len(codec.encode(p, qp)) for p in pictures])
+        proxy = analytic_bits(x, torch.full((40,), float(qp))).numpy()
+        ranks = [np.argsort(np.argsort(v)) for v in (real, proxy)]
+        assert np.corrcoef(*ranks)[0, 1] > 0.9
+
+
+def test_analytic_bits_fall_with_the_qp_and_have_a_gradient() -> None:
+    x = torch.rand(1, 3, 24, 40, dtype=torch.float64, requires_grad=True)
+    bits = [analytic_bits(x, torch.tensor([float(qp)])).item() for qp in range(20, 50, 5)]
+    assert bits == sorted(bits, reverse=True)
+    direction = torch.randn_like(x)
+    analytic_bits(x, torch.tensor([37.0])).backward()
+    assert x.grad is not None
+    step = 1e-5
+    with torch.no_grad():
+        up, down = (analytic_bits(x + s * direction, torch.tensor([37.0])) for s in (step, -step))
+    measured = ((up - down) / (2 * step)).item()
+    assert (x.grad * direction).sum().item() == pytest.approx(measured, rel=1e-2)
+
+
+def test_straight_through_has_the_value_of_one_and_the_gradient_of_the_other() -> None:
+    a = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = straight_through(3 * a, torch.tensor([7.0, 8.0]))
+    y.sum().backward()
+    assert y.tolist() == [7.0, 8.0]
+    assert a.grad is not None
+    assert a.grad.tolist() == [3.0, 3.0]
+
+
+TASK = {
+    "task": "cls",
+    "network": "mini_classifier",
+    "dataset": {"format": "mini", "split": "train"},
+    "epochs": 2,
+    "batch": 8,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.01,
+}
+QA_NPP = {
+    "model": {"library": "mini", "name": "mini_classifier"},
+    "dataset": {"format": "mini", "task": "cls", "split": "train"},
+    "crop": 96,
+    "codec": {"name": "bpg", "level": 1},
+    "qps": [35, 43],
+    "width": 8,
+    "steps": 8,
+    "batch": 4,
+    "learning_rate": 1e-3,
+    "validation": 8,
+}
+
+
+def train(kind: str, out: Path, resume: bool = False) -> dict[str, torch.Tensor]:
+    if kind == "task":
+        return load_file(task_model.train(TASK, out, CPU, resume))
+    return load_file(npp.train(kind, QA_NPP, out, CPU, resume, Console(quiet=True)))
+
+
+@pytest.mark.parametrize("kind", ["task", "qa-npp"])
+def test_killed_training_goes_on_to_the_same_weights(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 32)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    whole = train(kind, tmp_path / "whole")
+
+    plain, calls = loop._save_checkpoint, 0
+
+    def dying(path: Path, state: dict[str, Any]) -> None:
+        nonlocal calls
+        plain(path, state)
+        calls += 1
+        if calls == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_save_checkpoint", dying)
+    with pytest.raises(KeyboardInterrupt):
+        train(kind, tmp_path / "killed")
+    monkeypatch.setattr(loop, "_save_checkpoint", plain)
+    resumed = train(kind, tmp_path / "killed", resume=True)
+    for key, tensor in whole.items():
+        torch.testing.assert_close(resumed[key], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_trained_network_is_a_preprocessor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 32)
+    train("qa-npp", tmp_path / "out")
+    weights = str(tmp_path / "out" / "weights.safetensors")
+    made = make({"name": "qa-npp", "weights": weights}, [35, 43], CPU)
+    rgb = mini.render_classification("test", 0)[0]
+    assert made(rgb, 40).shape == rgb.shape
+    lines = (tmp_path / "out" / "validation.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["qp", "35", "39", "43"]
+
+
+def test_nan_is_refused_with_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 32)
+    monkeypatch.setattr(
+        task_model, "_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True)
+    )
+    with pytest.raises(BenchError, match="step 0"):
+        train("task", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"epochs": 0}, "epochs"), ({"speed": 1}, "speed"), ({"network": "unet"}, "unet")],
+)
+def test_wrong_training_config(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=named):
+        task_model.train(TASK | change, tmp_path, CPU, False)
