@@ -174,7 +174,9 @@ def _run(a: argparse.Namespace) -> None:
     from bench.sweep import execute, plan, run
     from bench.sweep.cache import Cache
 
+    # What mmdetection says of its own use of torch is not for the user of this suite.
     warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
     config = configs.narrowed(
         configs.load(a.config, a.set),
         tasks=a.tasks,

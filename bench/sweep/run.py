@@ -51,7 +51,9 @@ def _check_expected(experiment: Experiment, fingerprint: str, scores: dict[str, 
             f"expects of this very data set: {'; '.join(missed)}. Weights, preprocessing or a "
             "library's version differ; nothing was coded"
         )
-    where = "as expected of this data set" if same else "on another data set it is"
+    where = "as expected of this data set" if same else "on another data set it should be"
+    if experiment.limited:
+        where = "not checked with --limit; on the whole set that the config names it should be"
     return f" ({where}: {', '.join(said)})"
 
 
