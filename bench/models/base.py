@@ -64,7 +64,7 @@ class Library:
     load: Callable[[ModelSpec, torch.device], TaskModel]
     names: Callable[[], list[str]]
     fingerprint: Callable[[ModelSpec], dict[str, str]]
-    default_weights: Callable[[str], Path | None]
+    default_weights: Callable[[str], Path | None] = lambda name: None
     """The weights that ship for a model, if any do."""
 
 

@@ -127,8 +127,4 @@ def _fingerprint(spec: ModelSpec) -> dict[str, str]:
     return packages | {"config": Config.fromfile(_config_file(spec.name)).pretty_text}
 
 
-def _no_default(name: str) -> Path | None:
-    return None
-
-
-LIBRARIES.register("mmdet")(Library(_load, lambda: sorted(_bundled()), _fingerprint, _no_default))
+LIBRARIES.register("mmdet")(Library(_load, lambda: sorted(_bundled()), _fingerprint))

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -90,8 +89,4 @@ def _fingerprint(spec: ModelSpec) -> dict[str, str]:
     return {"timm": timm.__version__} | {k: str(getattr(config, k, None)) for k in keys}
 
 
-def _no_default(name: str) -> Path | None:
-    return None
-
-
-LIBRARIES.register("timm")(Library(_load, timm.list_models, _fingerprint, _no_default))
+LIBRARIES.register("timm")(Library(_load, timm.list_models, _fingerprint))

@@ -119,4 +119,4 @@ def _fingerprint(spec: ModelSpec) -> dict[str, str]:
     return {"torchvision": torchvision.__version__, "preset": str(_weights(spec).transforms())}
 
 
-LIBRARIES.register("torchvision")(Library(_load, _names, _fingerprint, lambda name: None))
+LIBRARIES.register("torchvision")(Library(_load, _names, _fingerprint))

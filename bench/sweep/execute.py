@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -132,50 +132,55 @@ def _coded(entry: Entry, key: str) -> Coded:
 def _code(job: _CodingJob) -> tuple[list[Coded | Failed], Counter[str], Counter[str]]:
     """Every point of one picture, and what was computed and what came from the cache."""
     source, computed, cached = _Source(job), Counter[str](), Counter[str]()
-    results: list[Coded | Failed] = []
-    for point in job.points:
-        given, sha256 = None, job.picture.sha256
-        try:
-            if point.preprocessor:
-                pre_key = key(
-                    "preprocessed",
-                    version=CODE_VERSION,
-                    pixels=sha256,
-                    preprocessor=point.preprocessor.fingerprint(),
-                    qp=point.qp,
-                )
-                # The pixels are not kept: their fingerprint leads to what was coded of them.
-                entry = job.cache.get(pre_key)
-                (computed if entry is None else cached)["preprocessed"] += 1
-                if entry is None:
-                    given = source.given_to_codec(point)
-                    entry = {"sha256": _digest(given)}
-                    job.cache.put(pre_key, entry)
-                sha256 = entry["sha256"].tobytes().hex()
-            coded_key = key(
-                "coded",
+
+    def stored(stage: str, under: str, make: Callable[[], Entry]) -> Entry:
+        entry = job.cache.get(under)
+        (computed if entry is None else cached)[stage] += 1
+        if entry is None:
+            entry = make()
+            job.cache.put(under, entry)
+        return entry
+
+    def point_of(point: Point) -> Coded:
+        # Filtered at most once, and not at all if what was coded of it is known. The cache keeps
+        # the fingerprint of the filtered pixels, not the pixels.
+        given = cache(lambda: source.given_to_codec(point))
+        sha256 = job.picture.sha256
+        if point.preprocessor:
+            under = key(
+                "preprocessed",
                 version=CODE_VERSION,
                 pixels=sha256,
-                codec=point.codec.fingerprint(),
+                preprocessor=point.preprocessor.fingerprint(),
                 qp=point.qp,
             )
-            entry = job.cache.get(coded_key)
-            (computed if entry is None else cached)["coded"] += 1
-            if entry is None:
-                if given is None:
-                    given = source.given_to_codec(point)
-                data = point.codec.encode(given, point.qp)
-                decoded = point.codec.decode(data)
-                entry = {
-                    "data": np.frombuffer(data, np.uint8),
-                    "decoded": _digest(decoded),
-                    "psnr": np.array(_psnr(source.rgb, decoded)),
-                }
-                job.cache.put(coded_key, entry)
+            entry = stored("preprocessed", under, lambda: {"sha256": _digest(given())})
+            sha256 = entry["sha256"].tobytes().hex()
+        under = key(
+            "coded",
+            version=CODE_VERSION,
+            pixels=sha256,
+            codec=point.codec.fingerprint(),
+            qp=point.qp,
+        )
+
+        def code() -> Entry:
+            data = point.codec.encode(given(), point.qp)
+            decoded = point.codec.decode(data)
+            return {
+                "data": np.frombuffer(data, np.uint8),
+                "decoded": _digest(decoded),
+                "psnr": np.array(_psnr(source.rgb, decoded)),
+            }
+
+        return _coded(stored("coded", under, code), under)
+
+    results: list[Coded | Failed] = []
+    for point in job.points:
+        try:
+            results.append(point_of(point))
         except (CodecError, DataError) as error:
             results.append(Failed("code", str(error)))
-            continue
-        results.append(_coded(entry, coded_key))
     return results, computed, cached
 
 
