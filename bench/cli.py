@@ -61,7 +61,9 @@ def _positive(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(
-        prog="run_bench.py", description="Rate–accuracy benchmarking for image coding for machines."
+        prog="run_bench.py",
+        description="Rate–accuracy benchmarking for image coding for machines.",
+        epilog="Without a command it runs; `run_bench.py run --help` lists its options.",
     )
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
