@@ -5,7 +5,8 @@
 
 Forward everything is real; backward the proxy stands in for the codec. The loss of a picture at a
 QP is (bpp + λ(QP) · distance) / bpp of the plain codec there, with λ(QP) the slope of the plain
-codec's own curve (bits that it buys per nat at that QP), times a factor.
+codec's own curve (bits that it buys per nat at that QP), times a factor; or the same trade between
+the logarithms.
 """
 
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ class PreprocessorTraining(BaseModel):
     steps: int = Field(gt=0)
     batch: int = Field(gt=0, multiple_of=2)
     learning_rate: float = Field(gt=0)
+    trade: Literal["linear", "logarithmic"] = "linear"
+    """Whether bits and nats are added, or their logarithms: a detector's nats have heavy tails."""
     factor: float = Field(default=1.0, gt=0)
     """On λ: above 1 for accuracy, below 1 for bits."""
     validation: int = Field(default=48, gt=0)
@@ -105,14 +108,21 @@ class Anchor:
         """(N,) values at QPs, interpolated in the logarithm."""
         return torch.from_numpy(np.exp(np.interp(qp.cpu(), self.qps, np.log(values)))).to(qp)
 
-    def rate(self, qp: Tensor) -> Tensor:
-        return self.at(qp, self.bpp)
-
     def slope(self, qp: Tensor) -> Tensor:
         """Bits per pixel that the plain codec pays for a nat less: the trade that is neutral."""
         # On few pictures the distance may fall by chance from one QP to the next.
         rise = np.maximum(np.gradient(self.nats), 1e-3)
         return self.at(qp, -np.gradient(self.bpp) / rise)
+
+    def cost(self, trade: str, factor: float, qp: Tensor, bpp: Tensor, nats: Tensor) -> Tensor:
+        """(N,) what bits and nats cost together, at the plain codec's own price times `factor`."""
+        rate, slope = self.at(qp, self.bpp), self.slope(qp)
+        if trade == "linear":
+            return (bpp + factor * slope * nats) / rate
+        usual = self.at(qp, np.maximum.accumulate(self.nats))
+        # The same price for the usual picture; a tenth keeps the easiest ones from ruling.
+        weight = factor * 1.1 * slope * usual / rate
+        return torch.log(bpp / rate) + weight * torch.log((nats + 0.1 * usual) / (1.1 * usual))
 
 
 def _square(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -> Tensor:
@@ -213,8 +223,8 @@ def train(
             analytic = analytic_bits(filtered, level)
             rate = straight_through(bpp * analytic / analytic.detach(), bpp)
             nats = loss(part, straight_through(filtered, decoded))
-            cost = rate + config.factor * anchor.slope(level) * nats
-            total = total + (cost / anchor.rate(level)).sum()
+            cost = anchor.cost(config.trade, config.factor, level, rate, nats)
+            total = total + cost.sum()
         return total / len(x)
 
     path = loop.run(

@@ -135,3 +135,17 @@ def test_nan_is_refused_with_its_step(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_wrong_training_config(change: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=named):
         task_model.train(TASK | change, tmp_path, CPU, False)
+
+
+@pytest.mark.parametrize("trade", ["linear", "logarithmic"])
+def test_moving_along_the_plain_codecs_curve_costs_nothing(trade: str) -> None:
+    """At factor 1 the price of a nat is what the plain codec pays: the cost is stationary there."""
+    qps = list(range(27, 48, 4))
+    anchor = npp.Anchor(qps, 9 * np.exp(-0.1 * np.array(qps)), np.exp(0.2 * np.array(qps)) / 400)
+    qp = torch.tensor([37.0])
+    costs = []
+    for shift in (-0.05, 0.05):
+        bpp, nats = anchor.at(qp + shift, anchor.bpp), anchor.at(qp + shift, anchor.nats)
+        costs.append(anchor.cost(trade, 1.0, qp, bpp, nats).item())
+    bits_alone = 0.1 * 0.1  # what the change of rate alone would be worth
+    assert abs(costs[1] - costs[0]) < 0.2 * bits_alone
