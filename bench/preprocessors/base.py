@@ -83,7 +83,7 @@ def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.
             raise ConfigError(
                 f"weights {path} are of preprocessor {about.get('preprocessor')!r}, not of {name!r}"
             )
-        network = NETWORKS[name](int(about["width"]))
+        network = NETWORKS[name](int(about["width"]), about["residual"] == "True")
         network.load_state_dict(state)
         low, high = (int(qp) for qp in about["qps"].split("-"))
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:

@@ -66,13 +66,15 @@ class _Block(nn.Module):
 class NPP(nn.Module):
     """(N, 3, H, W) in [0, 1] and QPs (N,) → (N, 3, H, W) in [0, 1]; the QP is not looked at.
 
-    `width` is the number of channels at half size; they grow by half a width per level.
+    `width` is the number of channels at half size; they grow by half a width per level. Without
+    `residual` the network can only blend the filters: it learns sooner, and cannot add patterns.
     """
 
     adaptive = False
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 32, residual: bool = True) -> None:
         super().__init__()
+        self.residual = residual
         widths = [width, width * 3 // 2, width * 2]
         # Space to depth: the first level already sees 2 × 2 pixels at a quarter of the cost.
         self.stem = nn.Conv2d(12, widths[0], 3, padding=1)
@@ -82,7 +84,7 @@ class NPP(nn.Module):
         self.encode = nn.ModuleList(_Block(w, self.adaptive) for w in widths)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(_Block(w, self.adaptive) for w in widths[:-1])
-        self.head = nn.Conv2d(widths[0], 4 * (len(_SIGMAS) + 2 + 3), 3, padding=1)
+        self.head = nn.Conv2d(widths[0], 4 * (len(_SIGMAS) + 2 + 3 * residual), 3, padding=1)
         nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
@@ -103,11 +105,15 @@ class NPP(nn.Module):
             larger = functional.interpolate(self.up[i](y), scale_factor=2, mode="nearest")
             y = self.decode[i](larger + skips[i], level)
         maps = functional.pixel_shuffle(self.head(y), 2)[..., :height, :width]
-        weights, residual = maps[:, : len(_SIGMAS) + 2].softmax(dim=1), maps[:, len(_SIGMAS) + 2 :]
+        weights = maps[:, : len(_SIGMAS) + 2].softmax(dim=1)
         blurred = [blur(x, sigma) for sigma in _SIGMAS]
         filters = [x, *blurred, 2 * x - blurred[0]]
-        blend = sum(weights[:, i : i + 1] * f for i, f in enumerate(filters))
-        return (blend + 0.2 * torch.tanh(residual)).clamp(0, 1)
+        blend = torch.zeros_like(x)
+        for i, filtered in enumerate(filters):
+            blend = blend + weights[:, i : i + 1] * filtered
+        if self.residual:
+            blend = blend + 0.2 * torch.tanh(maps[:, len(_SIGMAS) + 2 :])
+        return blend.clamp(0, 1)
 
 
 class QANPP(NPP):

@@ -53,6 +53,7 @@ class PreprocessorTraining(BaseModel):
     qps: tuple[int, int]
     """The first and last QP trained for."""
     width: int = Field(default=32, gt=0)
+    residual: bool = True
     steps: int = Field(gt=0)
     batch: int = Field(gt=0, multiple_of=2)
     learning_rate: float = Field(gt=0)
@@ -204,7 +205,7 @@ def train(
         console.print(f"plain codec at QP {qp}: {bpp:.3f} bpp, {nats:.3f} nats")
 
     torch.manual_seed(config.seed)
-    network = NETWORKS[name](config.width).to(device)
+    network = NETWORKS[name](config.width, config.residual).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.1
@@ -241,6 +242,7 @@ def train(
     about = {
         "preprocessor": name,
         "width": str(config.width),
+        "residual": str(config.residual),
         "qps": f"{config.qps[0]}-{config.qps[1]}",
         "model": str(config.model["name"]),
     }

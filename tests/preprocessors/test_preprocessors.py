@@ -25,7 +25,8 @@ def saved(name: str, path: Path, seed: int = 0, width: int = 8, qps: str = "27-4
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     state = {k: v.half() for k, v in network.state_dict().items()}
-    save_file(state, path, metadata={"preprocessor": name, "width": str(width), "qps": qps})
+    about = {"preprocessor": name, "width": str(width), "residual": "True", "qps": qps}
+    save_file(state, path, metadata=about)
     return path
 
 
