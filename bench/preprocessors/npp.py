@@ -104,7 +104,13 @@ class NPP(nn.Module):
         for i in reversed(range(len(self.decode))):
             larger = functional.interpolate(self.up[i](y), scale_factor=2, mode="nearest")
             y = self.decode[i](larger + skips[i], level)
-        maps = functional.pixel_shuffle(self.head(y), 2)[..., :height, :width]
+        # In full precision from here on, whatever precision the convolutions had.
+        maps = functional.pixel_shuffle(self.head(y).float(), 2)[..., :height, :width]
+        with torch.autocast(x.device.type, enabled=False):
+            return self._filter(x, maps)
+
+    def _filter(self, x: Tensor, maps: Tensor) -> Tensor:
+        """Blend the filters of the picture by the maps' weights, and add their residual."""
         weights = maps[:, : len(_SIGMAS) + 2].softmax(dim=1)
         blurred = [blur(x, sigma) for sigma in _SIGMAS]
         filters = [x, *blurred, 2 * x - blurred[0]]
@@ -120,6 +126,19 @@ class QANPP(NPP):
     """NPP whose every block is scaled and shifted per channel by a small network of the QP."""
 
     adaptive = True
+
+    def at(self, qp: float) -> dict[str, Tensor]:
+        """The weights of the NPP that this network is at one QP (but for the border, which the
+        second convolution of a block pads after the shift here and before it there)."""
+        level = torch.tensor([[(qp - QP_CENTRE) / QP_SCALE]])
+        state = {k: v.clone() for k, v in self.state_dict().items() if ".scale." not in k}
+        for name, block in self.named_modules():
+            if isinstance(block, _Block) and block.scale is not None:
+                gain, bias = block.scale(level)[0].detach().chunk(2)
+                weight = block.second.weight.detach()
+                state[f"{name}.second.bias"] += weight.sum(dim=(2, 3)) @ bias
+                state[f"{name}.second.weight"] = weight * (1 + gain)[None, :, None, None]
+        return state
 
 
 NETWORKS: dict[str, type[NPP]] = {"npp": NPP, "qa-npp": QANPP}

@@ -1,8 +1,11 @@
 """A training loop that survives being killed: checkpoints, resumption, a log, refusal of NaN."""
 
+import copy
 import csv
+import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.errors import BenchError, ConfigError
 
@@ -36,6 +40,27 @@ def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Scores the network every so many steps, lower is better: the best one is what training gives.
+
+    `limit` is the score beyond which the network has collapsed and training stops.
+    """
+
+    score: Callable[[nn.Module], float]
+    every: int
+    limit: float
+
+
+def _scalars(folder: Path) -> Callable[[str, float, int], None]:
+    """Writes (name, value, step) for TensorBoard, where that is installed."""
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        return lambda name, value, step: None
+    return SummaryWriter(str(folder)).add_scalar
+
+
 def run(
     *,
     network: nn.Module,
@@ -47,20 +72,29 @@ def run(
     clip_norm: float,
     out: Path,
     resume: bool,
+    average: float = 0.0,
+    judge: Judge | None = None,
 ) -> Path:
     """Minimise `loss` over `batches(first step)`; returns OUT/weights.safetensors, in fp16.
 
-    A checkpoint is written every minute and `resume` continues from it with the same batches in
-    the same order. Raises BenchError, naming the step, when the loss is not finite.
+    What is written is the exponential moving average of the weights, which keeps `average` of
+    itself per step, and of those the one that `judge` found best. Losses go to OUT/log.csv and,
+    where TensorBoard is installed, to event files beside it. A checkpoint is written every minute
+    and `resume` continues from it with the same batches in the same order. Raises BenchError,
+    naming the step, when the loss is not finite and when the judge says that the network collapsed.
     """
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out / "checkpoint.pt", out / "log.csv"
     start = 0
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average))  # type: ignore[no-untyped-call]
+    best, best_score = copy.deepcopy(network.state_dict()), math.inf
     if resume and checkpoint.exists():
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
+        averaged.load_state_dict(state["averaged"])
+        best, best_score = state["best"], state["best_score"]
         torch.set_rng_state(state["rng"])
         start = state["step"]
 
@@ -69,11 +103,15 @@ def run(
             "network": network.state_dict(),
             "optimiser": optimiser.state_dict(),
             "schedule": schedule.state_dict(),
+            "averaged": averaged.state_dict(),
+            "best": best,
+            "best_score": best_score,
             "rng": torch.get_rng_state(),
             "step": step,
         }
 
     network.train()
+    scalar = _scalars(out)
     last_saved, total, summed = time.monotonic(), 0.0, 0
     with log.open("a" if start else "w", newline="") as file, Progress(transient=True) as progress:
         writer = csv.writer(file)
@@ -89,21 +127,33 @@ def run(
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
             optimiser.step()
             schedule.step()
+            averaged.update_parameters(network)
             total, summed = total + value.item(), summed + 1
             if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
                 mean = total / summed
                 writer.writerow([step + 1, f"{mean:.5f}", f"{schedule.get_last_lr()[0]:.3g}"])
                 file.flush()
+                scalar("loss", mean, step + 1)
                 progress.update(bar, description=f"training, loss {mean:.3f}")
                 total, summed = 0.0, 0
             progress.update(bar, completed=step + 1)
+            if judge and ((step + 1) % judge.every == 0 or step + 1 == steps):
+                score = judge.score(averaged.module)
+                scalar("validation", score, step + 1)
+                if not score < judge.limit:
+                    raise BenchError(
+                        f"training stopped at step {step + 1}: the validation score is {score:.4g}"
+                        f", over {judge.limit:g}: the network collapsed; lower the learning rate"
+                    )
+                if score < best_score:
+                    best, best_score = copy.deepcopy(averaged.module.state_dict()), score
             if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
                 _save_checkpoint(checkpoint, snapshot(step + 1))
                 last_saved = time.monotonic()
     _save_checkpoint(checkpoint, snapshot(steps))
+    final = best if judge else averaged.module.state_dict()
     weights = {
-        k: (v.half() if v.is_floating_point() else v).contiguous().cpu()
-        for k, v in network.state_dict().items()
+        k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in final.items()
     }
     save_file(weights, out / "weights.safetensors")
     return out / "weights.safetensors"

@@ -19,24 +19,31 @@ import numpy as np
 import torch
 from joblib import cpu_count
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench import codecs
 from bench.analysis.bdrate import bd_rate
 from bench.analysis.curves import prepare
 from bench.codecs.base import Codec
 from bench.datasets.base import DATASETS, Sample
+from bench.datasets.views import native
 from bench.errors import ConfigError
 from bench.models.base import LIBRARIES, ModelSpec
-from bench.preprocessors.npp import NETWORKS, NPP
+from bench.preprocessors.base import load_network, weights_path
+from bench.preprocessors.npp import NETWORKS, NPP, QANPP
 from bench.training import loop
 from bench.training.losses import Distance, distance
 from bench.training.proxy import analytic_bits, straight_through
 
 VALIDATION_QP_STEP = 4
+ZOOM = 1.4
+COLLAPSED = 100.0
+"""A BD-rate in percent beyond which there is no network worth training on."""
 
 
 class PreprocessorTraining(BaseModel):
@@ -46,14 +53,22 @@ class PreprocessorTraining(BaseModel):
 
     model: dict[str, Any]
     dataset: dict[str, Any]
+    extra: list[dict[str, Any]] = []
+    """More data sets to train on; no labels are read."""
     view: Literal["native", "model"] = "native"
+    """With `model`, pictures are trained on at random sizes up to ZOOM times the crop, and
+    validated on as the model's own resize and crop leave them."""
     crop: int = Field(gt=0, multiple_of=8)
     """Side of the square that is trained on; smaller pictures are left out."""
+    longer_side: int | None = Field(default=None, gt=0)
+    """Of the pictures that the crops stand for, where the task model shrinks what it sees."""
     codec: str | dict[str, Any]
     qps: tuple[int, int]
     """The first and last QP trained for."""
     width: int = Field(default=32, gt=0)
     residual: bool = True
+    start: str | None = None
+    """Weights to begin from; those of a QA-NPP make an NPP as it is at the middle of `qps`."""
     steps: int = Field(gt=0)
     batch: int = Field(gt=0, multiple_of=2)
     learning_rate: float = Field(gt=0)
@@ -61,8 +76,14 @@ class PreprocessorTraining(BaseModel):
     """Whether bits and nats are added, or their logarithms: a detector's nats have heavy tails."""
     factor: float = Field(default=1.0, gt=0)
     """On λ: above 1 for accuracy, below 1 for bits."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the preprocessor's convolutions while training."""
+    average: float = Field(default=0.98, ge=0, lt=1)
+    """What the moving average of the weights keeps of itself per step."""
     validation: int = Field(default=48, gt=0)
     """Pictures at the end of the data set that are validated on, never trained on."""
+    validate_every: int = Field(default=500, gt=0)
+    """Steps between validations, of which the best one's weights are kept."""
     seed: int = 0
 
 
@@ -126,6 +147,13 @@ class Anchor:
         return torch.log(bpp / rate) + weight * torch.log((nats + 0.1 * usual) / (1.1 * usual))
 
 
+def _zoomed(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture with a short side of 1 to ZOOM times `side`."""
+    scale = side * rng.uniform(1, ZOOM) / min(rgb.shape[:2])
+    size = max(side, round(rgb.shape[1] * scale)), max(side, round(rgb.shape[0] * scale))
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+
+
 def _square(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -> Tensor:
     """A random square of `side` pixels, mirrored or not; the middle one without `rng`."""
     free = rgb.shape[0] - side, rgb.shape[1] - side
@@ -147,14 +175,20 @@ def _batches(
     for step in range(start, config.steps):
         rng = np.random.default_rng([config.seed, step])
         chosen = rng.integers(len(pictures), size=config.batch)
-        x = torch.stack([_square(pictures[i], config.crop, rng) for i in chosen])
+        cuts = []
+        for i in chosen:
+            rgb = pictures[i]
+            if config.view == "model":
+                rgb = _zoomed(rgb, config.crop, rng)
+            cuts.append(_square(rgb, config.crop, rng))
+        x = torch.stack(cuts)
         qps = rng.integers(config.qps[0], config.qps[1] + 1, config.batch)
         yield x, torch.from_numpy(qps).float()
 
 
 @torch.no_grad()
 def _curve(
-    network: NPP | None, pictures: Tensor, qps: list[int], coder: Coder, loss: Distance
+    network: nn.Module | None, pictures: Tensor, qps: list[int], coder: Coder, loss: Distance
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean bpp and mean distance per QP; without a network, of the plain codec."""
     rates, distances = [], []
@@ -171,9 +205,9 @@ def _curve(
     return np.array(rates), np.array(distances)
 
 
-def _load(samples: list[Sample], look: Any, side: int) -> list[NDArray[np.uint8]]:
-    pictures = [look(s.load()) for s in samples]
-    return [p for p in pictures if min(p.shape[:2]) >= side]
+def _samples(dataset: dict[str, Any]) -> list[Sample]:
+    options = {k: v for k, v in dataset.items() if k != "format"}
+    return DATASETS.get(dataset["format"])(**options).samples
 
 
 def train(
@@ -187,14 +221,17 @@ def train(
     model = LIBRARIES.get(config.model["library"]).load(_spec(config.model), device)
     for parameter in model.network.parameters():  # type: ignore[attr-defined]
         parameter.requires_grad_(False)
-    loss = distance(model)
+    loss = distance(model, config.longer_side)
     coder = Coder(codecs.make(config.codec), ThreadPoolExecutor(cpu_count()))
 
-    options = {k: v for k, v in config.dataset.items() if k != "format"}
-    samples = DATASETS.get(config.dataset["format"])(**options).samples
-    look = model.view if config.view == "model" else lambda rgb: rgb
-    held = _load(samples[-config.validation :], look, config.crop)
-    pictures = _load(samples[: -config.validation], look, config.crop)
+    samples = _samples(config.dataset)
+    trained_on = samples[: -config.validation] + [s for e in config.extra for s in _samples(e)]
+    look = model.view if config.view == "model" and model.view else native
+    held = [look(s.load()) for s in samples[-config.validation :]]
+    pictures = [s.load() for s in trained_on]
+    if config.view == "native":
+        pictures = [p for p in pictures if min(p.shape[:2]) >= config.crop]
+    held = [p for p in held if min(p.shape[:2]) >= config.crop]
     if not pictures or not held:
         raise ConfigError(f"crop: no picture of the data set has sides of {config.crop} pixels")
     validation = torch.stack([_square(p, config.crop, None) for p in held]).to(device)
@@ -205,7 +242,10 @@ def train(
         console.print(f"plain codec at QP {qp}: {bpp:.3f} bpp, {nats:.3f} nats")
 
     torch.manual_seed(config.seed)
-    network = NETWORKS[name](config.width, config.residual).to(device)
+    network = NETWORKS[name](config.width, config.residual)
+    if config.start:
+        _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
+    network.to(device)
     optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.1
@@ -216,7 +256,8 @@ def train(
         x, qp = (t.to(device) for t in batch)
         halves = []
         for part, level in zip(x.chunk(2), qp.chunk(2), strict=True):
-            filtered = network(part, level)
+            with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
+                filtered = network(part, level)
             halves.append((part, level, filtered, coder.start(filtered, level)))
         total = x.new_zeros(())
         for part, level, filtered, jobs in halves:
@@ -228,6 +269,9 @@ def train(
             total = total + cost.sum()
         return total / len(x)
 
+    def score(candidate: nn.Module) -> float:
+        return _bd_rate(anchor, *_curve(candidate, validation, qps, coder, loss))
+
     path = loop.run(
         network=network,
         optimiser=optimiser,
@@ -238,6 +282,8 @@ def train(
         clip_norm=0.5,
         out=out,
         resume=resume,
+        average=config.average,
+        judge=loop.Judge(score, config.validate_every, COLLAPSED),
     )
     about = {
         "preprocessor": name,
@@ -247,8 +293,31 @@ def train(
         "model": str(config.model["name"]),
     }
     save_file(load_file(path), path, metadata=about)
-    _validate(network, anchor, validation, coder, loss, out, console)
+    _validate(load_network(name, path, device)[0], anchor, validation, coder, loss, out, console)
     return path
+
+
+def _begin_from(network: NPP, path: Path, qp: float) -> None:
+    """Raises ConfigError where the weights are of another shape."""
+    with safe_open(path, framework="pt") as file:
+        kind = (file.metadata() or {}).get("preprocessor", "")
+    source, _ = load_network(kind, path, torch.device("cpu"))
+    try:
+        if isinstance(source, QANPP) and not isinstance(network, QANPP):
+            network.load_state_dict(source.at(qp))
+        else:
+            network.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(f"start: weights {path} do not fit this network: {error}") from None
+
+
+def _bd_rate(anchor: Anchor, bpp: NDArray[np.float64], nats: NDArray[np.float64]) -> float:
+    """Percent of rate at equal divergence; NaN where the curves share no divergence."""
+    plain, ours = (
+        prepare(rate, -np.log(distances), "pareto")
+        for rate, distances in ((anchor.bpp, anchor.nats), (bpp, nats))
+    )
+    return bd_rate(plain, ours, "pchip")
 
 
 def _spec(model: dict[str, Any]) -> ModelSpec:
@@ -260,7 +329,7 @@ def _spec(model: dict[str, Any]) -> ModelSpec:
 
 
 def _validate(
-    network: NPP,
+    network: nn.Module,
     anchor: Anchor,
     pictures: Tensor,
     coder: Coder,
@@ -268,14 +337,10 @@ def _validate(
     out: Path,
     console: Console,
 ) -> None:
-    bpp, nats = _curve(network.eval(), pictures, anchor.qps, coder, loss)
+    bpp, nats = _curve(network, pictures, anchor.qps, coder, loss)
     lines = ["qp,bpp_plain,nats_plain,bpp,nats"]
     for row in zip(anchor.qps, anchor.bpp, anchor.nats, bpp, nats, strict=True):
         lines.append(",".join(f"{v:g}" for v in row))
     (out / "validation.csv").write_text("\n".join(lines) + "\n")
-    plain, ours = (
-        prepare(rate, -np.log(distances), "pareto")
-        for rate, distances in ((anchor.bpp, anchor.nats), (bpp, nats))
-    )
-    saving = bd_rate(plain, ours, "pchip")
+    saving = _bd_rate(anchor, bpp, nats)
     console.print(f"validation: BD-rate {saving:+.1f} % at equal divergence")
