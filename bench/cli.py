@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("results", type=Path)
 
     train = commands.add_parser("train", help="train what is compared")
-    train.add_argument("what", choices=["npp", "qa-npp", "task"])
+    train.add_argument("what", choices=["npp", "qa-npp", "proxy", "task"])
     train.add_argument("--config", type=Path, required=True)
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -270,7 +270,7 @@ def _report(a: argparse.Namespace) -> None:
 def _train(a: argparse.Namespace) -> None:
     import yaml
 
-    from bench.training import npp, task_model
+    from bench.training import learned_proxy, npp, task_model
 
     try:
         raw: Any = yaml.safe_load(a.config.read_text())
@@ -278,6 +278,8 @@ def _train(a: argparse.Namespace) -> None:
         raise ConfigError(f"training config {a.config}: {error}") from None
     if a.what == "task":
         path = task_model.train(raw, a.out, _device(a.device), a.resume)
+    elif a.what == "proxy":
+        path = learned_proxy.train(raw, a.out, _device(a.device), a.resume, err)
     else:
         path = npp.train(a.what, raw, a.out, _device(a.device), a.resume, err)
     out.print(f"weights in {path}", markup=False)

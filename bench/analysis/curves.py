@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -59,6 +59,7 @@ class Measurement:
     experiment: Experiment
     model: Model
     metrics: tuple[Metric, ...]
+    """The task's, but for optional ones that this model does not have."""
     points: tuple[OperatingPoint, ...]
     n_images: int
     n_failed: int
@@ -105,8 +106,15 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
             else:
                 bpp, bpp_total = unknown, np.nan
             points.append(OperatingPoint(method, qp, values(method, qp), bpp, bpp_total))
+    kept = [
+        k
+        for k, metric in enumerate(task.metrics)
+        if not (metric.optional and all(np.isnan(point.values[0, k]) for point in points))
+    ]
+    metrics = tuple(task.metrics[k] for k in kept)
+    points = [replace(point, values=point.values[:, kept]) for point in points]
     n = int(surviving.sum())
-    return Measurement(experiment, model, task.metrics, tuple(points), n, len(surviving) - n)
+    return Measurement(experiment, model, metrics, tuple(points), n, len(surviving) - n)
 
 
 def points_table(measurements: Sequence[Measurement]) -> pd.DataFrame:

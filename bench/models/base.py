@@ -1,10 +1,11 @@
 """What a task model is: the network that sees the decoded picture, behind one interface."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bench.datasets.base import Dataset
 from bench.datasets.views import ModelView
 from bench.errors import ConfigError
 from bench.registry import Registry
-from bench.tasks.base import Prediction
+from bench.tasks.base import Prediction, Target
 
 Image = NDArray[np.uint8]
 Item = TypeVar("Item")
@@ -56,6 +58,21 @@ class TaskModel(Protocol):
         ...
 
 
+@runtime_checkable
+class GivesLoss(Protocol):
+    """What a detector is besides, if its library can compute the loss that it was trained on."""
+
+    @property
+    def gives_loss(self) -> bool:
+        """False for a network whose loss needs more than boxes, e.g. masks."""
+        ...
+
+    def losses(self, images: list[Image], targets: list[Target]) -> list[float]:
+        """The training loss of each (H, W, 3) RGB image by itself, on `own_targets`, with the
+        library's own preprocessing. No buffer of the network changes."""
+        ...
+
+
 @dataclass(frozen=True)
 class Library:
     """A source of task models. `fingerprint` names all but the weights that can move a prediction
@@ -69,6 +86,47 @@ class Library:
 
 
 LIBRARIES: Registry[Library] = Registry("model library", "bench.models")
+
+
+def giver_of_losses(model: TaskModel) -> GivesLoss | None:
+    return model if isinstance(model, GivesLoss) and model.gives_loss else None
+
+
+def categories_of_classes(model: TaskModel, dataset: Dataset) -> NDArray[np.int64] | None:
+    """Model's class index → category id by name, −1 for classes that the data set lacks; None where
+    the model's labels are category ids already.
+
+    Raises ConfigError if a category of the data set is unknown to the model.
+    """
+    if model.task != "det" or model.classes is None:
+        return None
+    ids = {name: i for i, name in dataset.categories.items()}
+    unknown = [name for name in ids if name not in model.classes]
+    if unknown:
+        raise ConfigError(
+            f"data set {dataset.name} has categories that the model does not know: "
+            f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}; the model's classes are "
+            f"{', '.join(model.classes[:5])} …"
+        )
+    return np.array([ids.get(name, -1) for name in model.classes], np.int64)
+
+
+def own_targets(model: TaskModel, dataset: Dataset) -> list[Target]:
+    """Ground truth as a detector's training loss takes it: boxes (n, 4) float32 x1 y1 x2 y2 in
+    pixels and labels (n,) int64, the model's own class indices. Crowds are left out, and objects
+    thinner than a pixel. Raises ConfigError as `categories_of_classes` does.
+    """
+    categories = categories_of_classes(model, dataset)
+    index = {c: c for c in dataset.categories}
+    if categories is not None:
+        index = {c: i for i, c in enumerate(categories.tolist())}
+    targets: list[Target] = []
+    for sample in dataset.samples:
+        boxes = sample.target["boxes"].astype(np.float32).reshape(-1, 4)
+        labels = np.array([index[c] for c in sample.target["labels"].tolist()], np.int64)
+        kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1) & ~sample.target["iscrowd"]
+        targets.append({"boxes": boxes[kept], "labels": labels[kept]})
+    return targets
 
 
 def sha256(path: Path) -> str:
@@ -115,6 +173,14 @@ def ready(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """For evaluation; with channels last, convolutions take half the time on a CPU."""
     laid_out: torch.nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return laid_out.eval().to(device)
+
+
+@contextmanager
+def fixed_draws() -> Iterator[None]:
+    """Two-stage detectors draw the regions that their loss is taken on: always the same ones."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(0)
+        yield
 
 
 def in_batches(

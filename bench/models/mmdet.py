@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from bench.errors import ConfigError
 from bench.models.base import (
@@ -20,11 +22,15 @@ from bench.models.base import (
     Library,
     ModelSpec,
     TaskModel,
+    fixed_draws,
     in_batches,
     load_weights,
     ready,
 )
-from bench.tasks.base import Prediction
+from bench.tasks.base import Prediction, Target
+
+LOSS_FROM_BOXES = ("YOLOX", "FCOS", "RetinaNet", "FasterRCNN")
+"""mmdet's detectors whose training loss is known to need boxes and labels alone."""
 
 
 @dataclass
@@ -39,11 +45,13 @@ class Detector:
     view: None = None  # it resizes by its pipeline's own rules
 
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
-        prepared = [
+        return in_batches(self._detect, self._prepared(images), lambda p: p["inputs"].shape)
+
+    def _prepared(self, images: list[Image]) -> list[dict[str, Any]]:
+        return [
             self.pipeline({"img": np.ascontiguousarray(i[..., ::-1]), "img_id": 0, "img_path": ""})
             for i in images
         ]
-        return in_batches(self._detect, prepared, lambda p: p["inputs"].shape)
 
     @torch.inference_mode()
     def _detect(self, prepared: list[dict[str, Any]]) -> list[Prediction]:
@@ -59,6 +67,69 @@ class Detector:
                 }
             )
         return predictions
+
+    @property
+    def gives_loss(self) -> bool:
+        kind = type(self.network).__name__
+        # FCOS alone assigns boxes to locations without being told how.
+        return kind in LOSS_FROM_BOXES and (kind == "FCOS" or self.network.train_cfg is not None)
+
+    @torch.inference_mode()
+    def losses(self, images: list[Image], targets: list[Target]) -> list[float]:
+        prepared = self._prepared(images)
+        scales = [p["data_samples"].metainfo.get("scale_factor", (1, 1)) for p in prepared]
+        return training_losses(
+            self.network,
+            [p["inputs"] for p in prepared],
+            [
+                t | {"boxes": t["boxes"] * np.tile(np.float32(s), 2)}
+                for t, s in zip(targets, scales, strict=True)
+            ],
+        ).tolist()
+
+    def resized(self, x: Tensor, longer_side: int | None) -> tuple[Tensor, float]:
+        """(N, 3, H, W) in [0, 1] → what the pipeline makes of it, but in torch: BGR in 0…255,
+        resized by the factor that is returned too, padded to a multiple of the coarsest stride.
+
+        It counts as part of a picture of its shape and `longer_side` pixels, by default as whole.
+        """
+        steps = {type(t).__name__: t for t in self.pipeline.transforms}
+        height, width = x.shape[-2:]
+        factor = 1.0
+        if "Resize" in steps:
+            long, short = sorted(steps["Resize"].scale, reverse=True)
+            whole = longer_side or max(height, width)
+            shape = min(height, width) / max(height, width)
+            factor = min(long / whole, short / (whole * shape))
+        size = (round(height * factor), round(width * factor))
+        small = functional.interpolate(255 * x, size, mode="bilinear", align_corners=False)
+        if "Pad" in steps:
+            value = steps["Pad"].pad_val["img"]
+            value = value[0] if isinstance(value, tuple) else value
+            small = functional.pad(small, (0, -size[1] % 32, 0, -size[0] % 32), value=value)
+        return small.flip(1), factor
+
+
+def training_losses(network: Any, inputs: list[Tensor], targets: list[Target]) -> Tensor:
+    """(3, h, w) BGR in 0…255 each, resized, and `own_targets` on their scale → (N,) the sum of the
+    detector's training losses on each picture by itself, differentiable in the pixels; no buffer
+    changes."""
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    values = []
+    for x, target in zip(inputs, targets, strict=True):
+        shape = {"img_shape": tuple(x.shape[-2:]), "scale_factor": (1.0, 1.0)}
+        sample = DetDataSample(metainfo=shape)
+        sample.gt_instances = InstanceData(
+            bboxes=torch.from_numpy(target["boxes"]), labels=torch.from_numpy(target["labels"])
+        )
+        # Not `training`: that resizes at random.
+        data = network.data_preprocessor({"inputs": [x], "data_samples": [sample]}, training=False)
+        with fixed_draws():
+            total, _ = network.parse_losses(network.loss(data["inputs"], data["data_samples"]))
+        values.append(total)
+    return torch.stack(values)
 
 
 @cache
@@ -100,7 +171,8 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
 
     config = Config.fromfile(file)
     init_default_scope(config.get("default_scope", "mmdet"))
-    config.model.train_cfg = None
+    if config.model.type not in LOSS_FROM_BOXES:
+        config.model.train_cfg = None
     if config.model.get("backbone", {}).get("init_cfg"):
         config.model.backbone.init_cfg = None  # the checkpoint has the backbone's weights
     network = MODELS.build(config.model)

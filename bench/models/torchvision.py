@@ -14,9 +14,18 @@ from torchvision.transforms.functional import normalize
 
 from bench.datasets.views import ModelView
 from bench.errors import ConfigError
-from bench.models.base import LIBRARIES, Image, Library, ModelSpec, TaskModel, in_batches, ready
+from bench.models.base import (
+    LIBRARIES,
+    Image,
+    Library,
+    ModelSpec,
+    TaskModel,
+    fixed_draws,
+    in_batches,
+    ready,
+)
 from bench.models.base import load_weights as load_file_weights
-from bench.tasks.base import Prediction
+from bench.tasks.base import Prediction, Target
 
 
 def pixels(rgb: Image) -> Tensor:
@@ -72,6 +81,37 @@ class Detector:
     def _detect(self, images: list[Image]) -> list[Prediction]:
         outputs = self.network([pixels(i).to(self.device) for i in images])
         return [{k: o[k].cpu().numpy() for k in ("boxes", "scores", "labels")} for o in outputs]
+
+    @property
+    def gives_loss(self) -> bool:
+        regions: Any = getattr(self.network, "roi_heads", None)
+        return regions is None or not (regions.has_mask() or regions.has_keypoint())
+
+    @torch.inference_mode()
+    def losses(self, images: list[Image], targets: list[Target]) -> list[float]:
+        return training_losses(
+            self.network, [pixels(i).to(self.device) for i in images], targets
+        ).tolist()
+
+
+def training_losses(network: nn.Module, images: list[Tensor], targets: list[Target]) -> Tensor:
+    """(3, H, W) in [0, 1] each, and their `own_targets` → (N,) the sum of the detector's training
+    losses on each picture by itself, differentiable in the pixels; no buffer changes."""
+    # They give losses in train mode only. Raising the flag of the modules that look at it keeps
+    # normalisation, dropout and the random choice of a size as they are in eval mode.
+    asking = [network, *(m for n, m in network.named_children() if n in ("rpn", "roi_heads"))]
+    values = []
+    for module in asking:
+        module.training = True
+    try:
+        for image, target in zip(images, targets, strict=True):
+            objects = {k: torch.from_numpy(v).to(image.device) for k, v in target.items()}
+            with fixed_draws():
+                values.append(torch.stack([*network([image], [objects]).values()]).sum())
+    finally:
+        for module in asking:
+            module.training = False
+    return torch.stack(values)
 
 
 def _weights(spec: ModelSpec) -> Any:

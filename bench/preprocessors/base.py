@@ -14,10 +14,13 @@ from safetensors import SafetensorError, safe_open
 from bench import assets
 from bench.errors import ConfigError
 from bench.preprocessors.controls import CONTROLS
-from bench.preprocessors.npp import NETWORKS
+from bench.preprocessors.npp import NPP, QANPP
+from bench.preprocessors.paper import PaperNPP, PaperQANPP
 
 CODE_VERSION = "1"
 """Raised when a change of this package changes what a preprocessor puts out."""
+
+NETWORKS = ("npp", "qa-npp")
 
 
 class Preprocessor(Protocol):
@@ -73,6 +76,15 @@ def weights_path(weights: str) -> Path:
     )
 
 
+def build(name: str, architecture: str, width: int, residual: bool) -> torch.nn.Module:
+    """An untrained `npp` or `qa-npp`: of the architecture `filters`, which `residual` belongs to,
+    or `paper`."""
+    adaptive = name == "qa-npp"
+    if architecture == "paper":
+        return (PaperQANPP if adaptive else PaperNPP)(width)
+    return (QANPP if adaptive else NPP)(width, residual)
+
+
 def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.Module, range]:
     """A network and the QPs that it was trained for. Raises ConfigError naming both sides."""
     try:
@@ -83,7 +95,12 @@ def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.
             raise ConfigError(
                 f"weights {path} are of preprocessor {about.get('preprocessor')!r}, not of {name!r}"
             )
-        network = NETWORKS[name](int(about["width"]), about["residual"] == "True")
+        network = build(
+            name,
+            about.get("architecture", "filters"),
+            int(about["width"]),
+            about["residual"] == "True",
+        )
         network.load_state_dict(state)
         low, high = (int(qp) for qp in about["qps"].split("-"))
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:

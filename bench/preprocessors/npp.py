@@ -139,6 +139,3 @@ class QANPP(NPP):
                 state[f"{name}.second.bias"] += weight.sum(dim=(2, 3)) @ bias
                 state[f"{name}.second.weight"] = weight * (1 + gain)[None, :, None, None]
         return state
-
-
-NETWORKS: dict[str, type[NPP]] = {"npp": NPP, "qa-npp": QANPP}

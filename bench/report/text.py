@@ -7,6 +7,7 @@ _METRICS = {
     "top1": "Top-1 accuracy",
     "top5": "Top-5 accuracy",
     "cross-entropy": "Cross-entropy (nats)",
+    "loss": "Detector's own loss",
 }
 _INTERPOLATIONS = {"pchip": "PCHIP", "akima": "Akima"}
 

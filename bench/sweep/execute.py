@@ -1,5 +1,6 @@
 """How the plan is carried out: in parallel through joblib, past the cache, losing no result."""
 
+import hashlib
 import itertools
 import math
 from collections import Counter
@@ -15,16 +16,19 @@ from numpy.typing import NDArray
 from bench.datasets.base import Dataset, Sample
 from bench.datasets.views import native
 from bench.errors import BenchError, CodecError, ConfigError, DataError
-from bench.models.base import TaskModel
+from bench.models.base import categories_of_classes, giver_of_losses, own_targets
 from bench.sweep.cache import Cache, Entry, key, pixels_sha256
 from bench.sweep.plan import CHUNK, Experiment, PlannedModel, Point
-from bench.tasks.base import Prediction
+from bench.tasks.base import Prediction, Target
 
 Progress = Callable[[str, int], Callable[[int], None]]
 """(what is done, how many) → a function that is told of each step."""
 
 CODE_VERSION = 1
 """Of what is stored: raised when a change of this package changes it."""
+
+LOSS_VERSION = 1
+"""Of a detector's own loss, stored with its predictions: likewise."""
 
 
 @dataclass
@@ -188,22 +192,10 @@ def _digest(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(pixels_sha256(rgb)), np.uint8)
 
 
-def _labels_to_categories(network: TaskModel, dataset: Dataset) -> NDArray[np.int64] | None:
-    """Model's class index → category id by name, −1 for classes that the data set lacks.
-
-    Raises ConfigError if a category of the data set is unknown to the model.
-    """
-    if network.task != "det" or network.classes is None:
-        return None
-    ids = {name: i for i, name in dataset.categories.items()}
-    unknown = [name for name in ids if name not in network.classes]
-    if unknown:
-        raise ConfigError(
-            f"data set {dataset.name} has categories that the model does not know: "
-            f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}; the model's classes are "
-            f"{', '.join(network.classes[:5])} …"
-        )
-    return np.array([ids.get(name, -1) for name in network.classes], np.int64)
+def _objects_sha256(target: Target) -> str:
+    digest = hashlib.sha256(target["boxes"].astype("<f4").tobytes())
+    digest.update(target["labels"].astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 class Run:
@@ -327,12 +319,16 @@ class Run:
         predictions: list[Prediction | None] = [None] * len(hashes)
         present = [i for i, h in enumerate(hashes) if h]
         chunks = [present[k : k + CHUNK] for k in range(0, len(present), CHUNK)]
+        # Ground truth enters a prediction only with the detector's own loss on it.
+        giver = giver_of_losses(model.network) if experiment.dataset.task == "det" else None
+        targets = own_targets(model.network, experiment.dataset) if giver else []
         keys = {
             i: key(
                 "prediction",
                 version=CODE_VERSION,
                 pixels=hashes[i],
                 model=model.key,
+                **({"loss": LOSS_VERSION, "objects": _objects_sha256(targets[i])} if giver else {}),
             )
             for i in present
         }
@@ -351,9 +347,13 @@ class Run:
         pictures = threads.map(read, itertools.chain.from_iterable(missing), ahead=2 * CHUNK)
         for chunk in missing:
             batch = list(itertools.islice(pictures, len(chunk)))
-            for i, prediction in zip(
-                chunk, model.network.predict(batch, model.viewed), strict=True
-            ):
+            found = model.network.predict(batch, model.viewed)
+            if giver:
+                losses = giver.losses(batch, [targets[i] for i in chunk])
+                found = [
+                    p | {"loss": np.array(loss)} for p, loss in zip(found, losses, strict=True)
+                ]
+            for i, prediction in zip(chunk, found, strict=True):
                 if i in absent:
                     self.cache.put(keys[i], prediction)
                     predictions[i] = prediction
@@ -385,7 +385,7 @@ def _in_categories(
                 f"gives {n} classes"
             )
         return predictions
-    mapping = _labels_to_categories(model.network, dataset)
+    mapping = categories_of_classes(model.network, dataset)
     if mapping is None:
         return predictions
     mapped: list[Prediction | None] = []
@@ -393,6 +393,7 @@ def _in_categories(
         if p is not None:
             labels = mapping[p["labels"]]
             known = labels >= 0
-            p = {"boxes": p["boxes"][known], "scores": p["scores"][known], "labels": labels[known]}
+            p = p | {"labels": labels}
+            p |= {k: p[k][known] for k in ("boxes", "scores", "labels")}
         mapped.append(p)
     return mapped

@@ -164,7 +164,11 @@ def run(
             names = [m.name for m in task.metrics]
             scores = dict(zip(names, task.score(table, alive)[0].tolist(), strict=True))
             said = _check_expected(experiment, fingerprints[dataset.name], scores)
-            listed = ", ".join(f"{k} {v:.4f}" for k, v in scores.items())
+            listed = ", ".join(
+                f"{m.name} {scores[m.name]:.4f}"
+                for m in task.metrics
+                if not (m.optional and np.isnan(scores[m.name]))
+            )
             say(f"{dataset.name}: {model.spec.name} on uncompressed images: {listed}{said}")
     timings["uncompressed"] = time.perf_counter() - started
 

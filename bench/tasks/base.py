@@ -12,7 +12,8 @@ Prediction = dict[str, NDArray[Any]]
 """What a task model says of one image, as arrays.
 
 det: boxes (n, 4) float32 x1 y1 x2 y2 in pixels of the native image, scores (n,) float32,
-     labels (n,) int64 category ids of the data set
+     labels (n,) int64 category ids of the data set; from some models loss () float64, the
+     detector's own training loss on the image
 cls: logits (n_classes,) float32
 """
 
@@ -29,6 +30,8 @@ cls: label () int64 class index
 class Metric:
     name: str
     higher_is_better: bool
+    optional: bool = False
+    """Whether there are models that have none; results leave it out for those."""
 
 
 class Task(Protocol):

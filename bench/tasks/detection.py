@@ -1,6 +1,7 @@
-"""Object detection: COCO mAP@[.50:.95] and AP50, matched once and scored under image weights.
+"""Object detection: COCO mAP@[.50:.95] and AP50, matched once and scored under image weights, and
+the detector's own loss where the model gives it.
 
-The definition is pycocotools' COCOeval for boxes (area "all", 100 detections per image and
+The definition of mAP is pycocotools' COCOeval for boxes (area "all", 100 detections per image and
 category); the tests hold this module to it. Two of its habits worth knowing: an annotation's
 `ignore` is overwritten by its `iscrowd`, so it has no effect, and the 100 detections are counted
 per category, not per image.
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
@@ -36,6 +38,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+LOSS_SCHEMA = SCHEMA.append(pa.field("loss", pa.float64()))
+"""With the detector's own loss: a further row per image, which is no detection and no object."""
+
 _N_IOU = len(IOU_THRESHOLDS)
 _ALL_IOUS = (1 << _N_IOU) - 1
 _LEAST_IOUS = [min(t, 1 - 1e-10) for t in IOU_THRESHOLDS.tolist()]
@@ -44,10 +49,15 @@ Ints = NDArray[np.int64]
 
 
 class Detection:
-    """Metrics mAP (mean over categories, IoU .50:.05:.95 and 101 recalls) and AP50, in [0, 1]."""
+    """Metrics mAP (mean over categories, IoU .50:.05:.95 and 101 recalls) and AP50, in [0, 1], and
+    loss, the mean over images of the detector's own training loss (lower is better)."""
 
     name = "det"
-    metrics: tuple[Metric, ...] = (Metric("mAP", True), Metric("AP50", True))
+    metrics: tuple[Metric, ...] = (
+        Metric("mAP", True),
+        Metric("AP50", True),
+        Metric("loss", False, optional=True),
+    )
 
     def statistics(
         self, predictions: Sequence[Prediction | None], targets: Sequence[Target]
@@ -64,22 +74,32 @@ class Detection:
         - ignored: bit t is set if the row counts for nothing at IOU_THRESHOLDS[t]; all ten bits or
           none for an object
 
+        Where predictions have a loss, `LOSS_SCHEMA` and a row more per image: loss is set there, is
+        null in all other rows, and what the other columns hold means nothing.
+
         Boxes go to x, y, width, height in float64. Raises ValueError if the lengths differ.
         """
         columns: list[tuple[NDArray[Any], ...]] = []
         for image, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
             if prediction is not None:
                 columns.extend(_rows(image, prediction, target))
-        return _table(columns)
+        return _with_losses(_table(columns), predictions)
 
     def score(self, statistics: pa.Table, weights: Ints) -> NDArray[np.float64]:
-        """(B, n_images) image weights → (B, 2): mAP and AP50, each in [0, 1].
+        """(B, n_images) image weights → (B, 3): mAP and AP50, each in [0, 1], and the loss.
 
-        Equals COCOeval on the images repeated by weight, copies adjacent in data set order.
-        Categories without an object that counts are left out; NaN (COCOeval's −1) if none is left.
+        mAP and AP50 equal COCOeval on the images repeated by weight, copies adjacent in data set
+        order. Categories without an object that counts are left out; NaN (COCOeval's −1) if none is
+        left. The loss is the weighted mean over images; NaN if no image is left, or none has one.
         """
+        loss = np.full(len(weights), np.nan)
+        if "loss" in statistics.column_names:
+            has_loss = pc.is_valid(statistics["loss"])
+            loss = _mean_loss(statistics.filter(has_loss), weights)
+            statistics = statistics.filter(pc.invert(has_loss))
         ranking = _rank(statistics)
-        return np.array([_average_precision(ranking, w) for w in weights]).reshape(-1, 2)
+        precisions = np.array([_average_precision(ranking, w) for w in weights]).reshape(-1, 2)
+        return np.column_stack([precisions, loss])
 
 
 # --- matching -------------------------------------------------------------------------------------
@@ -191,6 +211,18 @@ def _table(columns: list[tuple[NDArray[Any], ...]]) -> pa.Table:
     )
 
 
+def _with_losses(table: pa.Table, predictions: Sequence[Prediction | None]) -> pa.Table:
+    losses = [(i, float(p["loss"])) for i, p in enumerate(predictions) if p and "loss" in p]
+    if not losses:
+        return table
+    rows = [
+        {"is_object": False, "image": i, "category": 0, "ignored": _ALL_IOUS, "loss": loss}
+        for i, loss in losses
+    ]
+    table = table.append_column("loss", pa.nulls(len(table), pa.float64()))
+    return pa.concat_tables([table, pa.Table.from_pylist(rows, schema=LOSS_SCHEMA)])
+
+
 # --- scoring --------------------------------------------------------------------------------------
 
 
@@ -285,6 +317,15 @@ def _rank(statistics: pa.Table) -> _Ranking:
         - start
         - (np.searchsorted(skipped_key, hit_key) - ignored_at_unit),
     )
+
+
+def _mean_loss(losses: pa.Table, weights: Ints) -> NDArray[np.float64]:
+    """(B, n_images) → (B,)"""
+    chosen = weights[:, losses["image"].to_numpy()]
+    total = chosen.sum(axis=1)
+    mean: NDArray[np.float64] = np.full(len(weights), np.nan)
+    np.divide(chosen @ losses["loss"].to_numpy(), total, out=mean, where=total > 0)
+    return mean
 
 
 def _average_precision(r: _Ranking, weights: Ints) -> tuple[float, float]:

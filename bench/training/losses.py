@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from bench.errors import ConfigError
@@ -26,33 +26,41 @@ def distance(model: TaskModel, longer_side: int | None = None) -> Distance:
     A detector that shrinks its input sees a crop as part of a picture of `longer_side` pixels, by
     default as the whole picture.
     """
-    if isinstance(model, torchvision.Classifier):
-        mean, std = model.preset.mean, model.preset.std
-        return _classifier(model.network, mean, std)
-    if isinstance(model, timm.Classifier):
-        normalise = model.normalise.transforms[-1]
-        return _classifier(model.network, normalise.mean, normalise.std)
+    answer = logits(model)
+    if answer:
+        return _classifier(answer)
     if isinstance(model, torchvision.Detector) and hasattr(model.network, "head"):
         return _dense(lambda x: _torchvision_outputs(model.network, x))
     if isinstance(model, mmdet.Detector) and hasattr(
         model.network.bbox_head, "multi_level_conv_obj"
     ):
-        return _dense(lambda x: _yolox_outputs(model.network, x, longer_side or max(x.shape[-2:])))
+        return _dense(lambda x: _yolox_outputs(model, x, longer_side))
     raise ConfigError(
         f"no label-free loss for {type(model).__module__}'s {type(model).__name__} of this kind; "
         "there is one for classifiers, torchvision's one-stage detectors and mmdet's YOLOX"
     )
 
 
-def _classifier(network: nn.Module, mean: object, std: object) -> Distance:
+def logits(model: TaskModel) -> Callable[[Tensor], Tensor] | None:
+    """(N, 3, H, W) in [0, 1] → (N, classes) of a classifier; None for any other model."""
+    if isinstance(model, torchvision.Classifier):
+        mean, std = model.preset.mean, model.preset.std
+    elif isinstance(model, timm.Classifier):
+        normalise = model.normalise.transforms[-1]
+        mean, std = normalise.mean, normalise.std
+    else:
+        return None
+    network = model.network
     m, s = (torch.as_tensor(v, dtype=torch.float32).view(1, 3, 1, 1) for v in (mean, std))
+    return lambda x: network((x - m.to(x)) / s.to(x))
 
+
+def _classifier(answer: Callable[[Tensor], Tensor]) -> Distance:
     def kl(clean: Tensor, decoded: Tensor) -> Tensor:
-        normal = [(x - m.to(x)) / s.to(x) for x in (clean, decoded)]
         with torch.no_grad():
-            target = network(normal[0]).log_softmax(dim=1)
-        answer = network(normal[1]).log_softmax(dim=1)
-        return functional.kl_div(answer, target, reduction="none", log_target=True).sum(dim=1)
+            target = answer(clean).log_softmax(dim=1)
+        seen = answer(decoded).log_softmax(dim=1)
+        return functional.kl_div(seen, target, reduction="none", log_target=True).sum(dim=1)
 
     return kl
 
@@ -95,14 +103,12 @@ def _torchvision_outputs(network: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     return log_score, found["bbox_regression"]
 
 
-def _yolox_outputs(network: Any, x: Tensor, longer_side: int) -> tuple[Tensor, Tensor]:
-    """YOLOX's own levels; the picture shrinks by 416 / `longer_side` as in its pipeline, in torch,
-    and is padded to a multiple of its coarsest stride."""
-    scale = 416 / longer_side
-    size = (round(x.shape[-2] * scale), round(x.shape[-1] * scale))
-    small = functional.interpolate(255 * x, size, mode="bilinear", align_corners=False)
-    padded = functional.pad(small, (0, -size[1] % 32, 0, -size[0] % 32), value=114.0)
-    levels = network.bbox_head(network.extract_feat(padded.flip(1)))
+def _yolox_outputs(
+    model: mmdet.Detector, x: Tensor, longer_side: int | None
+) -> tuple[Tensor, Tensor]:
+    """YOLOX's own levels."""
+    inputs, _ = model.resized(x, longer_side)
+    levels = model.network.bbox_head(model.network.extract_feat(inputs))
 
     def flat(maps: list[Tensor]) -> Tensor:
         return torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)

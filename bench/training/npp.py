@@ -1,25 +1,21 @@
-"""Training of NPP and QA-NPP: bits against the task model's answer, the real codec in between.
+"""Training of NPP and QA-NPP: bits against the task model's loss, the real codec in between.
 
-    view ─▶ network ─▶ 8 bits ─▶ codec ─▶ decoded ─▶ task model ─▶ distance to its clean answer
+    view ─▶ network ─▶ 8 bits ─▶ codec ─▶ decoded ─▶ task model ─▶ distance to the clean picture's
                                    └─▶ bits
 
-Forward everything is real; backward the proxy stands in for the codec. The loss of a picture at a
+Forward everything is real; backward a proxy stands in for the codec. The loss of a picture at a
 QP is (bpp + λ(QP) · distance) / bpp of the plain codec there, with λ(QP) the slope of the plain
-codec's own curve (bits that it buys per nat at that QP), times a factor; or the same trade between
-the logarithms.
+codec's own curve (bits that it buys per unit of distance at that QP), times a factor; or the same
+trade between the logarithms.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from joblib import cpu_count
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from safetensors import safe_open
@@ -27,21 +23,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench import codecs
-from bench.analysis.bdrate import bd_rate
-from bench.analysis.curves import prepare
 from bench.codecs.base import Codec
-from bench.datasets.base import DATASETS, Sample
 from bench.datasets.views import native
 from bench.errors import ConfigError
 from bench.models.base import LIBRARIES, ModelSpec
-from bench.preprocessors.base import load_network, weights_path
-from bench.preprocessors.npp import NETWORKS, NPP, QANPP
+from bench.preprocessors.base import build, load_network, weights_path
+from bench.preprocessors.npp import QANPP
+from bench.tasks.base import Target
 from bench.training import loop
-from bench.training.losses import Distance, distance
-from bench.training.proxy import analytic_bits, straight_through
+from bench.training.coding import Anchor, Coder, Curve, Validation, measure
+from bench.training.pictures import Picture, cut, dataset, zoomed
+from bench.training.proxy import Proxy, analytic, straight_through
+from bench.training.task_loss import Kind, TaskLoss, labelled, regarded, task_loss
 
 VALIDATION_QP_STEP = 4
-ZOOM = 1.4
 COLLAPSED = 100.0
 """A BD-rate in percent beyond which there is no network worth training on."""
 
@@ -54,7 +49,7 @@ class PreprocessorTraining(BaseModel):
     model: dict[str, Any]
     dataset: dict[str, Any]
     extra: list[dict[str, Any]] = []
-    """More data sets to train on; no labels are read."""
+    """More data sets to train on; labels are read only for the loss `labels`."""
     view: Literal["native", "model"] = "native"
     """With `model`, pictures are trained on at random sizes up to ZOOM times the crop, and
     validated on as the model's own resize and crop leave them."""
@@ -63,8 +58,12 @@ class PreprocessorTraining(BaseModel):
     longer_side: int | None = Field(default=None, gt=0)
     """Of the pictures that the crops stand for, where the task model shrinks what it sees."""
     codec: str | dict[str, Any]
+    proxy: str | None = None
+    """Weights of a learned proxy; by default the analytic one, which needs none."""
     qps: tuple[int, int]
     """The first and last QP trained for."""
+    architecture: Literal["filters", "paper"] = "filters"
+    """`bench.preprocessors.npp`, or the paper's networks, whose width was 32."""
     width: int = Field(default=32, gt=0)
     residual: bool = True
     start: str | None = None
@@ -73,7 +72,10 @@ class PreprocessorTraining(BaseModel):
     batch: int = Field(gt=0, multiple_of=2)
     learning_rate: float = Field(gt=0)
     trade: Literal["linear", "logarithmic"] = "linear"
-    """Whether bits and nats are added, or their logarithms: a detector's nats have heavy tails."""
+    """Whether bits and loss are added, or their logarithms, for losses with heavy tails."""
+    loss: Kind = "features"
+    """What is traded against bits: how far the task model's features, or its answer, move from
+    those on the clean picture, or its own training loss on the labels; see `task_loss`."""
     factor: float = Field(default=1.0, gt=0)
     """On λ: above 1 for accuracy, below 1 for bits."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -88,126 +90,86 @@ class PreprocessorTraining(BaseModel):
 
 
 @dataclass(frozen=True)
-class Coder:
-    """The real codec over a batch, in threads."""
+class Setting:
+    """What training starts from: the codec, pictures, and two measures of what coding did to them.
 
-    codec: Codec
-    pool: ThreadPoolExecutor
+    `loss` is trained on; by `answer`, which nobody trains on by default, a network is judged. The
+    anchors are the plain codec's curves on the validation pictures in either measure.
+    """
 
-    def start(self, x: Tensor, qp: Tensor) -> "list[Future[tuple[NDArray[np.uint8], int]]]":
-        """Begin coding (N, 3, H, W) in [0, 1], rounded to 8 bits, each at its own QP."""
-        pixels = (255 * x.detach()).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        return [
-            self.pool.submit(self._code, np.ascontiguousarray(p), int(q))
-            for p, q in zip(pixels, qp, strict=True)
-        ]
+    coder: Coder
+    pictures: list[Picture]
+    validation: Validation
+    loss: TaskLoss
+    answer: TaskLoss
+    by_loss: Anchor
+    by_answer: Anchor
 
-    def _code(self, rgb: NDArray[np.uint8], qp: int) -> tuple[NDArray[np.uint8], int]:
-        data = self.codec.encode(rgb, qp)
-        return self.codec.decode(data), 8 * len(data)
-
-    @staticmethod
-    def finish(
-        jobs: "list[Future[tuple[NDArray[np.uint8], int]]]", like: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) decoded pixels in [0, 1], and (N,) bits per pixel."""
-        done = [job.result() for job in jobs]
-        pixels = torch.from_numpy(np.stack([p for p, _ in done])).permute(0, 3, 1, 2)
-        bits = torch.tensor([float(b) for _, b in done])
-        bpp = bits / (like.shape[-1] * like.shape[-2])
-        return pixels.to(like) / 255, bpp.to(like)
+    def curve(self, network: nn.Module) -> Curve:
+        """Bits and the answer's distance on the validation pictures."""
+        qps = self.by_answer.qps
+        return measure(network, self.validation, qps, self.coder, self.answer)
 
 
-@dataclass(frozen=True)
-class Anchor:
-    """The plain codec on the validation pictures: what trades bits for nats at which QP."""
+def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
+    """Raises ConfigError where model, data set and config do not fit together."""
+    model = LIBRARIES.get(config.model["library"]).load(model_spec(config.model), device)
+    for parameter in model.network.parameters():  # type: ignore[attr-defined]
+        parameter.requires_grad_(False)
+    loss = task_loss(config.loss, model, config.longer_side)
+    answer = task_loss("answer", model, config.longer_side)
+    coder = Coder(codecs.make(config.codec))
 
-    qps: list[int]
-    bpp: NDArray[np.float64]
-    nats: NDArray[np.float64]
+    found, *more = (
+        labelled(data, model) if config.loss == "labels" else regarded(data.samples, model)
+        for data in map(dataset, (config.dataset, *config.extra))
+    )
+    trained_on = found[: -config.validation] + [s for e in more for s in e]
+    look = model.view if config.view == "model" and model.view else native
+    held = [(look(s.load()), s.target) for s in found[-config.validation :]]
+    pictures = [(s.load(), s.target) for s in trained_on]
+    if config.view == "native":
+        pictures = [p for p in pictures if min(p[0].shape[:2]) >= config.crop]
+    held = [p for p in held if min(p[0].shape[:2]) >= config.crop]
+    if not pictures or not held:
+        raise ConfigError(f"crop: no picture of the data set has sides of {config.crop} pixels")
+    cuts = [cut(p, config.crop, None) for p in held]
+    validation = torch.stack([x for x, _ in cuts]).to(device), [target for _, target in cuts]
 
-    def at(self, qp: Tensor, values: NDArray[np.float64]) -> Tensor:
-        """(N,) values at QPs, interpolated in the logarithm."""
-        return torch.from_numpy(np.exp(np.interp(qp.cpu(), self.qps, np.log(values)))).to(qp)
-
-    def slope(self, qp: Tensor) -> Tensor:
-        """Bits per pixel that the plain codec pays for a nat less: the trade that is neutral."""
-        # On few pictures the distance may fall by chance from one QP to the next.
-        rise = np.maximum(np.gradient(self.nats), 1e-3)
-        return self.at(qp, -np.gradient(self.bpp) / rise)
-
-    def cost(self, trade: str, factor: float, qp: Tensor, bpp: Tensor, nats: Tensor) -> Tensor:
-        """(N,) what bits and nats cost together, at the plain codec's own price times `factor`."""
-        rate, slope = self.at(qp, self.bpp), self.slope(qp)
-        if trade == "linear":
-            return (bpp + factor * slope * nats) / rate
-        usual = self.at(qp, np.maximum.accumulate(self.nats))
-        # The same price for the usual picture; a tenth keeps the easiest ones from ruling.
-        weight = factor * 1.1 * slope * usual / rate
-        return torch.log(bpp / rate) + weight * torch.log((nats + 0.1 * usual) / (1.1 * usual))
-
-
-def _zoomed(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture with a short side of 1 to ZOOM times `side`."""
-    scale = side * rng.uniform(1, ZOOM) / min(rgb.shape[:2])
-    size = max(side, round(rgb.shape[1] * scale)), max(side, round(rgb.shape[0] * scale))
-    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+    qps = list(range(config.qps[0], config.qps[1] + 1, VALIDATION_QP_STEP))
+    by_loss, by_answer = (
+        Anchor(qps, *measure(None, validation, qps, coder, measured)) for measured in (loss, answer)
+    )
+    return Setting(coder, pictures, validation, loss, answer, by_loss, by_answer)
 
 
-def _square(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -> Tensor:
-    """A random square of `side` pixels, mirrored or not; the middle one without `rng`."""
-    free = rgb.shape[0] - side, rgb.shape[1] - side
-    top, left = (f // 2 if rng is None else int(rng.integers(f + 1)) for f in free)
-    cut = rgb[top : top + side, left : left + side]
-    if rng is not None and rng.integers(2):
-        cut = cut[:, ::-1]
-    return torch.from_numpy(np.ascontiguousarray(cut.transpose(2, 0, 1))).float() / 255
+Batch = tuple[Tensor, Tensor, list[Target]]
 
 
-Batch = tuple[Tensor, Tensor]
-
-
-def _batches(
-    pictures: list[NDArray[np.uint8]], config: PreprocessorTraining, start: int
-) -> Iterator[Batch]:
-    """Pictures (N, 3, S, S) and QPs (N,) from step `start` on; a step's batch depends on the seed
-    and the step alone."""
+def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) -> Iterator[Batch]:
+    """Pictures (N, 3, S, S), QPs (N,) and N targets from step `start` on; a step's batch depends on
+    the seed and the step alone."""
     for step in range(start, config.steps):
         rng = np.random.default_rng([config.seed, step])
         chosen = rng.integers(len(pictures), size=config.batch)
         cuts = []
         for i in chosen:
-            rgb = pictures[i]
+            picture = pictures[i]
             if config.view == "model":
-                rgb = _zoomed(rgb, config.crop, rng)
-            cuts.append(_square(rgb, config.crop, rng))
-        x = torch.stack(cuts)
+                picture = zoomed(picture, config.crop, rng)
+            cuts.append(cut(picture, config.crop, rng))
+        x = torch.stack([part for part, _ in cuts])
         qps = rng.integers(config.qps[0], config.qps[1] + 1, config.batch)
-        yield x, torch.from_numpy(qps).float()
+        yield x, torch.from_numpy(qps).float(), [target for _, target in cuts]
 
 
-@torch.no_grad()
-def _curve(
-    network: nn.Module | None, pictures: Tensor, qps: list[int], coder: Coder, loss: Distance
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean bpp and mean distance per QP; without a network, of the plain codec."""
-    rates, distances = [], []
-    for qp in qps:
-        bpp, nats = [], []
-        for x in torch.split(pictures, 16):
-            level = torch.full((len(x),), float(qp)).to(x)
-            given = x if network is None else network(x, level)
-            decoded, bits = coder.finish(coder.start(given, level), x)
-            bpp.append(bits)
-            nats.append(loss(x, decoded))
-        rates.append(torch.cat(bpp).mean().item())
-        distances.append(torch.cat(nats).mean().item())
-    return np.array(rates), np.array(distances)
+def _proxy(config: PreprocessorTraining, codec: Codec, device: torch.device) -> Proxy:
+    if config.proxy is None:
+        return analytic
+    from bench.training import learned_proxy  # which is trained with this module's helpers
 
-
-def _samples(dataset: dict[str, Any]) -> list[Sample]:
-    options = {k: v for k, v in dataset.items() if k != "format"}
-    return DATASETS.get(dataset["format"])(**options).samples
+    qps = range(config.qps[0], config.qps[1] + 1)
+    return learned_proxy.load(Path(config.proxy), codec, qps, device)
 
 
 def train(
@@ -218,31 +180,14 @@ def train(
     Raises ConfigError for a config that cannot be trained.
     """
     config = loop.validated(PreprocessorTraining, raw)
-    model = LIBRARIES.get(config.model["library"]).load(_spec(config.model), device)
-    for parameter in model.network.parameters():  # type: ignore[attr-defined]
-        parameter.requires_grad_(False)
-    loss = distance(model, config.longer_side)
-    coder = Coder(codecs.make(config.codec), ThreadPoolExecutor(cpu_count()))
-
-    samples = _samples(config.dataset)
-    trained_on = samples[: -config.validation] + [s for e in config.extra for s in _samples(e)]
-    look = model.view if config.view == "model" and model.view else native
-    held = [look(s.load()) for s in samples[-config.validation :]]
-    pictures = [s.load() for s in trained_on]
-    if config.view == "native":
-        pictures = [p for p in pictures if min(p.shape[:2]) >= config.crop]
-    held = [p for p in held if min(p.shape[:2]) >= config.crop]
-    if not pictures or not held:
-        raise ConfigError(f"crop: no picture of the data set has sides of {config.crop} pixels")
-    validation = torch.stack([_square(p, config.crop, None) for p in held]).to(device)
-
-    qps = list(range(config.qps[0], config.qps[1] + 1, VALIDATION_QP_STEP))
-    anchor = Anchor(qps, *_curve(None, validation, qps, coder, loss))
-    for qp, bpp, nats in zip(qps, anchor.bpp, anchor.nats, strict=True):
-        console.print(f"plain codec at QP {qp}: {bpp:.3f} bpp, {nats:.3f} nats")
+    setting = prepare(config, device)
+    coder, anchor = setting.coder, setting.by_loss
+    proxy = _proxy(config, coder.codec, device)
+    for row in zip(anchor.qps, anchor.bpp, anchor.nats, strict=True):
+        console.print("plain codec at QP {}: {:.3f} bpp, loss {:.4g}".format(*row))
 
     torch.manual_seed(config.seed)
-    network = NETWORKS[name](config.width, config.residual)
+    network = build(name, config.architecture, config.width, config.residual)
     if config.start:
         _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
     network.to(device)
@@ -253,30 +198,34 @@ def train(
 
     def objective(batch: Batch) -> Tensor:
         """Two halves in flight: one is coded while the network works on the other."""
-        x, qp = (t.to(device) for t in batch)
+        x, qp, targets = batch[0].to(device), batch[1].to(device), batch[2]
+        half = len(x) // 2
         halves = []
-        for part, level in zip(x.chunk(2), qp.chunk(2), strict=True):
+        for part, level, known in zip(
+            x.chunk(2), qp.chunk(2), (targets[:half], targets[half:]), strict=True
+        ):
             with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
                 filtered = network(part, level)
-            halves.append((part, level, filtered, coder.start(filtered, level)))
+            halves.append((part, level, known, filtered, coder.start(filtered, level)))
         total = x.new_zeros(())
-        for part, level, filtered, jobs in halves:
+        for part, level, known, filtered, jobs in halves:
             decoded, bpp = coder.finish(jobs, part)
-            analytic = analytic_bits(filtered, level)
-            rate = straight_through(bpp * analytic / analytic.detach(), bpp)
-            nats = loss(part, straight_through(filtered, decoded))
-            cost = anchor.cost(config.trade, config.factor, level, rate, nats)
-            total = total + cost.sum()
+            pixels, bits = proxy(filtered, level)
+            rate = straight_through(bpp * bits / bits.detach(), bpp)
+            lost = setting.loss(part, straight_through(pixels, decoded), known)
+            total = total + anchor.cost(config.trade, config.factor, level, rate, lost).sum()
         return total / len(x)
 
     def score(candidate: nn.Module) -> float:
-        return _bd_rate(anchor, *_curve(candidate, validation, qps, coder, loss))
+        value = setting.by_answer.bd_rate(setting.curve(candidate))
+        console.print(f"validation: BD-rate {value:+.1f} % at equal answer")
+        return value
 
     path = loop.run(
         network=network,
         optimiser=optimiser,
         schedule=schedule,
-        batches=lambda start: _batches(pictures, config, start),
+        batches=lambda start: _batches(setting.pictures, config, start),
         loss=objective,
         steps=config.steps,
         clip_norm=0.5,
@@ -287,17 +236,23 @@ def train(
     )
     about = {
         "preprocessor": name,
+        "architecture": config.architecture,
         "width": str(config.width),
         "residual": str(config.residual),
         "qps": f"{config.qps[0]}-{config.qps[1]}",
         "model": str(config.model["name"]),
     }
     save_file(load_file(path), path, metadata=about)
-    _validate(load_network(name, path, device)[0], anchor, validation, coder, loss, out, console)
+    plain, ours = setting.by_answer, setting.curve(load_network(name, path, device)[0])
+    lines = ["qp,bpp_plain,nats_plain,bpp,nats"]
+    for values in zip(plain.qps, plain.bpp, plain.nats, *ours, strict=True):
+        lines.append(",".join(f"{v:g}" for v in values))
+    (out / "validation.csv").write_text("\n".join(lines) + "\n")
+    console.print(f"weights that are written: {plain.bd_rate(ours):+.1f} %")
     return path
 
 
-def _begin_from(network: NPP, path: Path, qp: float) -> None:
+def _begin_from(network: nn.Module, path: Path, qp: float) -> None:
     """Raises ConfigError where the weights are of another shape."""
     with safe_open(path, framework="pt") as file:
         kind = (file.metadata() or {}).get("preprocessor", "")
@@ -311,36 +266,9 @@ def _begin_from(network: NPP, path: Path, qp: float) -> None:
         raise ConfigError(f"start: weights {path} do not fit this network: {error}") from None
 
 
-def _bd_rate(anchor: Anchor, bpp: NDArray[np.float64], nats: NDArray[np.float64]) -> float:
-    """Percent of rate at equal divergence; NaN where the curves share no divergence."""
-    plain, ours = (
-        prepare(rate, -np.log(distances), "pareto")
-        for rate, distances in ((anchor.bpp, anchor.nats), (bpp, nats))
-    )
-    return bd_rate(plain, ours, "pchip")
-
-
-def _spec(model: dict[str, Any]) -> ModelSpec:
+def model_spec(model: dict[str, Any]) -> ModelSpec:
     weights = model.get("weights")
     if weights is None:
         default = LIBRARIES.get(model["library"]).default_weights(model["name"])
         weights = str(default) if default else None
     return ModelSpec(model["library"], model["name"], weights)
-
-
-def _validate(
-    network: nn.Module,
-    anchor: Anchor,
-    pictures: Tensor,
-    coder: Coder,
-    loss: Distance,
-    out: Path,
-    console: Console,
-) -> None:
-    bpp, nats = _curve(network, pictures, anchor.qps, coder, loss)
-    lines = ["qp,bpp_plain,nats_plain,bpp,nats"]
-    for row in zip(anchor.qps, anchor.bpp, anchor.nats, bpp, nats, strict=True):
-        lines.append(",".join(f"{v:g}" for v in row))
-    (out / "validation.csv").write_text("\n".join(lines) + "\n")
-    saving = _bd_rate(anchor, bpp, nats)
-    console.print(f"validation: BD-rate {saving:+.1f} % at equal divergence")

@@ -56,11 +56,16 @@ def targets(task: str) -> list[dict[str, np.ndarray]]:
     ]
 
 
-def write_statistics(root: Path, task: str, failed: Collection[int] = ()) -> None:
+def write_statistics(
+    root: Path, task: str, failed: Collection[int] = (), with_loss: Collection[str] = ()
+) -> None:
     for model in MODELS:
         for method, qp in [CLEAN, *((m, q) for m in METHODS for q in QPS)]:
             rng = np.random.default_rng(qp or 0)
             predictions: list[Any] = (logits if task == "cls" else boxes)(qp, rng)
+            if model["name"] in with_loss:
+                signal = 1.0 if qp is None else qp / 30
+                predictions = [p | {"loss": signal * rng.uniform(0.9, 1.1)} for p in predictions]
             for i in failed:
                 predictions[i] = None
             path = statistics_path(root, task, "data", model["name"], method, qp)
@@ -137,7 +142,7 @@ def failure(index: int, model: str | None = None) -> dict[str, Any]:
 @pytest.mark.parametrize("task", ["cls", "det"])
 def test_tables(tmp_path: Path, task: str) -> None:
     points, bd = analyse(write_folder(tmp_path, task))
-    n_metrics = len(TASKS[task].metrics)
+    n_metrics = sum(not metric.optional for metric in TASKS[task].metrics)
     assert list(points.columns) == POINT_COLUMNS
     assert list(bd.columns) == BD_COLUMNS
     assert len(points) == 2 * (1 + 3 * 3) * n_metrics
@@ -155,6 +160,18 @@ def test_tables(tmp_path: Path, task: str) -> None:
     np.testing.assert_allclose(cheap[["bd_rate", "ci_low", "ci_high"]], -20, atol=0.05)
     assert (cheap.bd_metric > 0).all()  # better, also where lower is better
     assert (bd.status == "ok").all()
+
+
+def test_a_detectors_own_loss_stands_only_for_models_that_give_it(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, "det")
+    write_statistics(root, "det", with_loss=["b"])
+    points, bd = analyse(root)
+    assert set(points[points.metric == "loss"].model) == {"b"}
+    assert points[points.metric == "loss"][["value", "ci_low", "ci_high"]].notna().all(axis=None)
+    own = bd[(bd.metric == "loss") & (bd.method == "cheap+bpg")]
+    assert set(own.model) == {"b"}
+    np.testing.assert_allclose(own[["bd_rate", "ci_low", "ci_high"]], -20, atol=0.05)
+    assert (own.bd_metric > 0).all()
 
 
 def test_rates(tmp_path: Path) -> None:

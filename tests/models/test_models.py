@@ -1,5 +1,6 @@
 """Task models see pixels exactly as their own library would show them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
+from bench import codecs
 from bench.datasets import mini
+from bench.datasets.base import DATASETS
 from bench.datasets.views import ModelView
 from bench.errors import ConfigError
-from bench.models.base import LIBRARIES, ModelSpec, TaskModel, in_batches
+from bench.models.base import (
+    LIBRARIES,
+    ModelSpec,
+    TaskModel,
+    giver_of_losses,
+    in_batches,
+    own_targets,
+)
+from bench.models.torchvision import Detector
 from bench.tasks import TASKS
 
 CPU = torch.device("cpu")
@@ -108,6 +119,46 @@ def test_shipped_classifier_and_detector_know_mini() -> None:
         detector.predict([p for p, _ in scenes], viewed=False), [t for _, t in scenes]
     )
     assert TASKS["det"].score(table, np.ones((1, 32), np.int64))[0, 0] > 0.5
+
+
+def test_own_loss_of_the_shipped_detector_falls_with_finer_coding() -> None:
+    """It needs no neighbours, and crowds and slivers count for nothing."""
+    detector = load("mini", "mini_fcos", LIBRARIES.get("mini").default_weights("mini_fcos"))
+    dataset = DATASETS.get("mini")("det").first(8)
+    giver = giver_of_losses(detector)
+    assert giver is not None
+    targets = own_targets(detector, dataset)
+    scenes = [s.load() for s in dataset.samples]
+    bpg = codecs.make({"name": "bpg", "level": 1})
+    means = [
+        np.mean(giver.losses(pictures, targets))
+        for pictures in (
+            scenes,
+            *([bpg.decode(bpg.encode(p, qp)) for p in scenes] for qp in (37, 45)),
+        )
+    ]
+    assert means == sorted(means)
+    assert giver.losses(scenes[:1], targets[:1]) == giver.losses(scenes, targets)[:1]
+
+    first = dataset.samples[0].target
+    extra = {"boxes": [[5, 5, 60, 60], [9, 9, 9.5, 40]], "labels": [0, 1], "iscrowd": [True, False]}
+    more = {k: np.concatenate([first[k], np.array(v, first[k].dtype)]) for k, v in extra.items()}
+    sample = replace(dataset.samples[0], target=first | more)
+    (same,) = own_targets(detector, replace(dataset, samples=[sample]))
+    for key, values in same.items():
+        np.testing.assert_array_equal(values, targets[0][key])
+    empty = {k: v[:0] for k, v in targets[0].items()}
+    assert np.isfinite(giver.losses(scenes[:1], [empty])).all()
+
+
+def test_a_classifier_and_a_detector_of_masks_give_no_loss(tmp_path: Path) -> None:
+    default = LIBRARIES.get("mini").default_weights
+    classifier = load("mini", "mini_classifier", default("mini_classifier"))
+    assert giver_of_losses(classifier) is None
+    masks = torchvision.models.detection.maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=3
+    )
+    assert giver_of_losses(Detector(masks.eval(), ["a", "b", "c"], CPU)) is None
 
 
 def test_weights_of_another_network_are_refused_naming_both(tmp_path: Path) -> None:

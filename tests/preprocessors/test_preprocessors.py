@@ -12,29 +12,35 @@ from safetensors.torch import save_file
 from bench.datasets import mini
 from bench.errors import ConfigError
 from bench.preprocessors import make
-from bench.preprocessors.npp import NETWORKS
+from bench.preprocessors.base import build
+from bench.preprocessors.npp import NPP, QANPP
+from bench.preprocessors.paper import PaperNPP, PaperQANPP
 
 CPU = torch.device("cpu")
 
 
-def saved(name: str, path: Path, seed: int = 0, width: int = 8, qps: str = "27-47") -> Path:
+def saved(
+    name: str, path: Path, seed: int = 0, width: int = 8, architecture: str = "filters"
+) -> Path:
     """A network with random weights, so that it does something."""
     torch.manual_seed(seed)
-    network = NETWORKS[name](width)
+    network = build(name, architecture, width, True)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     state = {k: v.half() for k, v in network.state_dict().items()}
-    about = {"preprocessor": name, "width": str(width), "residual": "True", "qps": qps}
+    about = {"preprocessor": name, "width": str(width), "residual": "True", "qps": "27-47"}
+    about["architecture"] = architecture
     save_file(state, path, metadata=about)
     return path
 
 
+@pytest.mark.parametrize("architecture", ["filters", "paper"])
 @given(height=st.integers(1, 40), width=st.integers(1, 40), qp=st.integers(0, 51))
 @settings(max_examples=15, deadline=None)
-def test_any_size_stays_in_range(height: int, width: int, qp: int) -> None:
+def test_any_size_stays_in_range(architecture: str, height: int, width: int, qp: int) -> None:
     torch.manual_seed(0)
-    network = NETWORKS["qa-npp"](8)
+    network = build("qa-npp", architecture, 8, True)
     x = torch.rand(2, 3, height, width)
     y = network(x, torch.full((2,), float(qp)))
     assert y.shape == x.shape
@@ -44,18 +50,42 @@ def test_any_size_stays_in_range(height: int, width: int, qp: int) -> None:
 def test_training_starts_near_the_identity() -> None:
     picture = torch.from_numpy(mini.render_detection("train", 0)[0].transpose(2, 0, 1).copy())
     x = picture[None].float() / 255
-    y = NETWORKS["npp"](16)(x, torch.tensor([37.0]))
+    y = NPP(16)(x, torch.tensor([37.0]))
     assert -10 * torch.log10(((x - y) ** 2).mean()) > 30
 
 
 def test_shipped_width_is_small() -> None:
-    assert sum(p.numel() for p in NETWORKS["qa-npp"](32).parameters()) <= 800_000
+    assert sum(p.numel() for p in QANPP(32).parameters()) <= 800_000
 
 
+def test_the_papers_networks_have_its_number_of_parameters() -> None:
+    npp, qa = (sum(p.numel() for p in n.parameters()) for n in (PaperNPP(), PaperQANPP()))
+    assert round(npp / 1e6, 2) == 9.42
+    assert qa - npp == pytest.approx(39_000, rel=0.02)
+
+
+@torch.no_grad()
+def test_npp_of_a_qa_npp_is_the_same_network_away_from_the_border() -> None:
+    torch.manual_seed(0)
+    adaptive, fixed = QANPP(8), NPP(8)
+    for parameter in adaptive.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    fixed.load_state_dict(adaptive.at(41.0))
+    x = torch.rand(1, 3, 256, 256)
+    expected, got = (n(x, torch.tensor([41.0])) for n in (adaptive, fixed))
+    inner = (..., slice(104, -104), slice(104, -104))
+    torch.testing.assert_close(got[inner], expected[inner], atol=1e-5, rtol=0)
+    assert (expected - x)[inner].abs().max() > 0.05
+
+
+@pytest.mark.parametrize("architecture", ["filters", "paper"])
 @pytest.mark.parametrize(("name", "same"), [("npp", True), ("qa-npp", False)])
-def test_only_the_adaptive_network_looks_at_the_qp(name: str, same: bool, tmp_path: Path) -> None:
+def test_only_the_adaptive_network_looks_at_the_qp(
+    name: str, same: bool, architecture: str, tmp_path: Path
+) -> None:
     rgb = mini.render_classification("train", 0)[0]
-    made = make({"name": name, "weights": str(saved(name, tmp_path / "w.safetensors"))}, [30], CPU)
+    path = saved(name, tmp_path / "w.safetensors", architecture=architecture)
+    made = make({"name": name, "weights": str(path)}, [30], CPU)
     assert np.array_equal(made(rgb, 30), made(rgb, 45)) is same
 
 

@@ -19,6 +19,7 @@ from bench.cli import main
 from bench.codecs.bpg import BpgCodec
 from bench.errors import CodecError
 from bench.models.torchvision import Classifier
+from bench.sweep import execute
 
 ROOT = Path(__file__).parents[2]
 
@@ -188,6 +189,35 @@ def test_expected_score_binds_its_own_data_set_only(
     assert run(expecting("sha256:" + "0" * 64, 0.1), pictures, out, *quick) == 0
     assert "another data set" in capsys.readouterr().err
     assert run(expecting(fingerprint, 0.1), pictures, out, *quick, "--limit", "12") == 0
+
+
+def test_detectors_own_loss_stands_beside_its_map(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "det.yaml"
+    described = experiment() | {
+        "task": "det",
+        "dataset": {"format": "mini"},
+        "models": [{"library": "mini", "name": "mini_fcos"}],
+    }
+    path.write_text(yaml.safe_dump({"experiments": [described]}))
+    out = tmp_path / "results" / "run"
+    assert run(path, pictures, out, "--limit", "8") == 0
+    points = pd.read_csv(out / "points.csv")
+    assert points.metric.unique().tolist() == ["mAP", "AP50", "loss"]
+    own = points[points.metric == "loss"]
+    bpg = own[own.method == "bpg"].sort_values("qp")
+    clean = own[own.method == "uncompressed"].value.item()
+    assert [clean, *bpg.value] == sorted([clean, *bpg.value])
+    assert "loss" in set(pd.read_csv(out / "bd.csv").metric)
+    assert list((out / "figures").glob("*loss.svg"))
+
+    assert run(path, pictures, out, "--limit", "8") == 0
+    assert manifest(out)["computed"] == {"coded": 0, "predicted": 0}
+    # Other ground truth is another loss.
+    monkeypatch.setattr(execute, "_objects_sha256", lambda target: "other")
+    assert run(path, pictures, out, "--limit", "8") == 0
+    assert manifest(out)["computed"] == {"coded": 0, "predicted": 7 * 8}
 
 
 def test_preprocessed_method_is_cached_like_any_other(pictures: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bench.tasks.base import Prediction, Target
-from bench.tasks.detection import SCHEMA, Detection
+from bench.tasks.detection import LOSS_SCHEMA, SCHEMA, Detection
 
 EMPTY: Prediction = {
     "boxes": np.zeros((0, 4), np.float32),
@@ -108,7 +108,7 @@ def assert_equals_coco(
 ) -> np.ndarray:
     task = Detection()
     weights = np.array([np.ones(len(targets), np.int64), *more_weights], np.int64)
-    ours = task.score(task.statistics(predictions, targets), weights)
+    ours = task.score(task.statistics(predictions, targets), weights)[:, :2]
     theirs = [coco_reference(predictions, targets, w) for w in weights]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
     return ours[0]
@@ -276,7 +276,7 @@ def test_copies_with_ties_interleave() -> None:
     targets = [target([BOX])]
     assert_equals_coco(predictions, targets, [2], [3])
     task = Detection()
-    mean_ap, _ = task.score(task.statistics(predictions, targets), np.array([[2]]))[0]
+    mean_ap = task.score(task.statistics(predictions, targets), np.array([[2]]))[0, 0]
     assert mean_ap == pytest.approx((51 * 1.0 + 50 * 2 / 3) / 101)
 
 
@@ -291,7 +291,7 @@ def test_failed_images_have_no_rows_and_weigh_nothing() -> None:
     good = prediction([BOX], [0.5])
     table = task.statistics([good, None], [target([BOX]), target([FAR])])
     assert set(table["image"].to_pylist()) == {0}
-    np.testing.assert_allclose(task.score(table, np.array([[1, 1], [0, 1]]))[0], 1.0)
+    np.testing.assert_allclose(task.score(table, np.array([[1, 1], [0, 1]]))[0, :2], 1.0)
     assert np.isnan(task.score(table, np.array([[0, 1]]))).all()
     none = task.statistics([None], [target([BOX])])
     assert none.schema == SCHEMA
@@ -310,6 +310,32 @@ def test_statistics_table() -> None:
     assert rows[0]["matched"] | rows[1]["matched"] == 0b1111111111
     assert rows[0]["matched"] & rows[1]["matched"] == 0
     assert [r["ignored"] for r in rows] == [0, 0, 0, 0b1111111111]
+
+
+def test_own_loss_is_a_mean_over_images_and_moves_nothing_else() -> None:
+    predictions, targets = random_case(0, 12, 4, 8, 40, 5)
+    losses = np.random.default_rng(0).gamma(2, size=12)
+    with_loss: list[Prediction | None] = [
+        p | {"loss": np.array(v)} for p, v in zip(predictions, losses, strict=True)
+    ]
+    with_loss[3] = None
+    predictions_left: list[Prediction | None] = [*predictions]
+    predictions_left[3] = None
+    task = Detection()
+    plain = task.statistics(predictions_left, targets)
+    table = task.statistics(with_loss, targets)
+    assert plain.schema == SCHEMA
+    assert table.schema == LOSS_SCHEMA
+    assert len(table) == len(plain) + 11
+    draws = np.random.default_rng(1).integers(0, 11, (5, 11))
+    drawn = np.stack([np.bincount(d, minlength=11) for d in draws])
+    weights = np.insert(np.vstack([np.ones((1, 11), np.int64), drawn]), 3, 0, axis=1)
+    ours, without = task.score(table, weights), task.score(plain, weights)
+    np.testing.assert_array_equal(ours[:, :2], without[:, :2])
+    assert np.isnan(without[:, 2]).all()
+    expected = [np.repeat(losses, w).mean() for w in weights]
+    np.testing.assert_allclose(ours[:, 2], expected, rtol=1e-12)
+    assert np.isnan(task.score(table, np.zeros((1, 12), np.int64))).all()
 
 
 def test_lengths_must_agree() -> None:

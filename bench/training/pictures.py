@@ -1,0 +1,73 @@
+"""Pictures to train on: loaded, resized, cut to squares, their targets along with them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from bench.datasets.base import DATASETS, Dataset
+from bench.tasks.base import Target
+
+ZOOM = 1.4
+VISIBLE = 0.3
+"""Least share of its area that an object cut by the crop's border is still found by."""
+
+Picture = tuple[NDArray[np.uint8], Target]
+"""(H, W, 3) RGB, and what the loss has to know of it."""
+
+
+def zoomed(picture: Picture, side: int, rng: np.random.Generator) -> Picture:
+    """The picture with a short side of 1 to ZOOM times `side`."""
+    rgb, target = picture
+    height, width = rgb.shape[:2]
+    scale = side * rng.uniform(1, ZOOM) / min(height, width)
+    size = max(side, round(width * scale)), max(side, round(height * scale))
+    if "boxes" in target:
+        grown = np.tile(np.array([size[0] / width, size[1] / height], np.float32), 2)
+        target = target | {"boxes": target["boxes"] * grown}
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC)), target
+
+
+def square(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -> Tensor:
+    """A random square of `side` pixels, mirrored or not; the middle one without `rng`."""
+    return cut((rgb, {}), side, rng)[0]
+
+
+def cut(picture: Picture, side: int, rng: np.random.Generator | None) -> tuple[Tensor, Target]:
+    """`square` of a picture, and its target cut along."""
+    rgb, target = picture
+    free = rgb.shape[0] - side, rgb.shape[1] - side
+    top, left = (f // 2 if rng is None else int(rng.integers(f + 1)) for f in free)
+    part = rgb[top : top + side, left : left + side]
+    mirrored = rng is not None and bool(rng.integers(2))
+    if mirrored:
+        part = part[:, ::-1]
+    x = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1))).float() / 255
+    return x, cut_target(target, top, left, side, mirrored)
+
+
+def cut_target(target: Target, top: int, left: int, side: int, mirrored: bool) -> Target:
+    """What a square of the picture, `side` pixels from (top, left), keeps of it: objects of which
+    VISIBLE is inside, their boxes cut at its border."""
+    if "boxes" not in target:
+        return target
+    boxes = target["boxes"] - np.array([left, top, left, top], np.float32)
+    inside = boxes.clip(0, side)
+    kept = _areas(inside) >= VISIBLE * _areas(boxes)
+    if mirrored:
+        inside[:, [0, 2]] = side - inside[:, [2, 0]]
+    return {k: (inside if k == "boxes" else v)[kept] for k, v in target.items()}
+
+
+def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    areas: NDArray[np.float32] = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return areas
+
+
+def dataset(config: dict[str, Any]) -> Dataset:
+    """A data set as a config names it."""
+    options = {k: v for k, v in config.items() if k != "format"}
+    return DATASETS.get(config["format"])(**options)

@@ -1,0 +1,219 @@
+"""What else a preprocessor can be trained on: the task model's own loss, or its features."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.datasets.base import Dataset, Sample
+from bench.errors import ConfigError
+from bench.models import mmdet, torchvision
+from bench.models.base import TaskModel, giver_of_losses, own_targets
+from bench.tasks.base import Target
+from bench.training.losses import distance, logits
+
+STRIDES = (8, 16)
+"""Of a classifier's features: early enough for a steady gradient, late enough to mean something."""
+SEEN, MARGIN, UNREGARDED = 0.3, 4, 0.02
+"""Of detections that count: least score, pixels around them, weight where there are none."""
+
+Kind = Literal["answer", "labels", "features"]
+Features = Callable[[Tensor], list[Tensor]]
+"""(N, 3, H, W) in [0, 1] → maps with N first, differentiable."""
+TaskLoss = Callable[[Tensor, Tensor, list[Target]], Tensor]
+"""(clean, decoded, targets): pictures (N, 3, H, W) in [0, 1] and the N targets of `labelled` or
+`regarded` → (N,), differentiable in the decoded ones; no buffer of the task model changes."""
+
+
+def task_loss(kind: Kind, model: TaskModel, longer_side: int | None = None) -> TaskLoss:
+    """What a decoded picture costs, by `kind`:
+
+    - answer: `losses.distance` of the model's answer from that on the clean picture
+    - labels: the model's own training loss on the decoded picture
+    - features: the mean over its feature maps of the squared distance from the clean picture's
+      map, as a share of that map's variance; for a detector more where it finds something, see
+      `regarded`
+
+    A feature map's gradient is steadier than the answer's: along filters and gains of the picture
+    it agrees with the real codec's finite differences, where the answer's drowns in noise (see
+    docs/training.md).
+
+    `longer_side` as for `losses.distance`. Raises ConfigError for a model that has none.
+    """
+    if kind == "labels":
+        own = _own_loss(model, longer_side)
+        return lambda clean, decoded, targets: own(decoded, targets)
+    if kind == "features":
+        return _between(features(model, longer_side))
+    answer = distance(model, longer_side)
+    return lambda clean, decoded, targets: answer(clean, decoded)
+
+
+def labelled(dataset: Dataset, model: TaskModel) -> list[Sample]:
+    """The samples with their targets as the model's own loss takes them: {label} for a classifier,
+    `own_targets` for a detector. Raises ConfigError where the data set has no such labels, or
+    categories that the model does not know."""
+    needed = {"det": "boxes", "cls": "label"}[model.task]
+    bare = next((s.name for s in dataset.samples if needed not in s.target), None)
+    if bare is not None:
+        raise ConfigError(
+            f"loss: 'labels' needs {needed} for every picture, and data set {dataset.name} has "
+            f"none for {bare}; use a labelled data set for {model.task}, or loss 'answer' or "
+            "'features', which read no labels"
+        )
+    targets = (
+        own_targets(model, dataset)
+        if model.task == "det"
+        else [{"label": s.target["label"]} for s in dataset.samples]
+    )
+    return [replace(s, target=t) for s, t in zip(dataset.samples, targets, strict=True)]
+
+
+def _own_loss(
+    model: TaskModel, longer_side: int | None
+) -> Callable[[Tensor, list[Target]], Tensor]:
+    answer = logits(model)
+    if answer:
+        return lambda x, targets: _cross_entropy(answer(x), targets)
+    if isinstance(model, torchvision.Detector) and giver_of_losses(model):
+        network = model.network
+        return lambda x, targets: torchvision.training_losses(network, list(x), targets)
+    if isinstance(model, mmdet.Detector) and giver_of_losses(model):
+
+        def resized(x: Tensor, targets: list[Target]) -> Tensor:
+            inputs, factor = model.resized(x, longer_side)
+            scaled = [t | {"boxes": t["boxes"] * np.float32(factor)} for t in targets]
+            return mmdet.training_losses(model.network, list(inputs), scaled)
+
+        return resized
+    raise ConfigError(
+        f"no own loss for {type(model).__module__}'s {type(model).__name__} of this kind; there is "
+        "one for classifiers, torchvision's detectors without masks or keypoints and mmdet's "
+        f"{', '.join(mmdet.LOSS_FROM_BOXES)}"
+    )
+
+
+def _cross_entropy(answer: Tensor, targets: list[Target]) -> Tensor:
+    labels = [int(t["label"]) for t in targets]
+    if max(labels) >= answer.shape[1]:
+        raise ConfigError(
+            f"the data set has class index {max(labels)}, but the model gives {answer.shape[1]} "
+            "classes; check that model and data set number classes alike"
+        )
+    return functional.cross_entropy(
+        answer, torch.tensor(labels, device=answer.device), reduction="none"
+    )
+
+
+def features(model: TaskModel, longer_side: int | None = None) -> Features:
+    """The maps at STRIDES: of a detector's backbone, or a classifier's last output there.
+
+    Raises ConfigError for a model that has none.
+    """
+    answer = logits(model)
+    if answer:
+        return _at_middle_strides(model.network, answer)  # type: ignore[attr-defined]
+    if isinstance(model, torchvision.Detector):
+        seen: Any = model.network
+
+        def levels(x: Tensor) -> list[Tensor]:
+            prepared = seen.transform(list(x))[0].tensors
+            return _at_strides(prepared, seen.backbone(prepared).values())
+
+        return levels
+    if isinstance(model, mmdet.Detector):
+        network = model.network
+
+        def stages(x: Tensor) -> list[Tensor]:
+            inputs = {"inputs": list(model.resized(x, longer_side)[0]), "data_samples": None}
+            prepared = network.data_preprocessor(inputs, training=False)["inputs"]
+            return _at_strides(prepared, network.backbone(prepared))
+
+        return stages
+    raise ConfigError(
+        f"no features of {type(model).__module__}'s {type(model).__name__}; there are those of "
+        "torchvision's and timm's classifiers, and of torchvision's and mmdet's detectors"
+    )
+
+
+class _Enough(Exception):  # noqa: N818
+    """All maps are there: what a network computes after them is not needed."""
+
+
+def _at_middle_strides(network: nn.Module, answer: Callable[[Tensor], Tensor]) -> Features:
+    """The last output of any module at each of STRIDES."""
+
+    def maps(x: Tensor) -> list[Tensor]:
+        found: dict[int, Tensor] = {}
+
+        def keep(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.dim() == 4:
+                stride = x.shape[-1] // output.shape[-1]
+                if stride > max(STRIDES):
+                    raise _Enough
+                found[stride] = output
+
+        hooks = [module.register_forward_hook(keep) for module in network.modules()]
+        try:
+            answer(x)
+        except _Enough:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [found[stride] for stride in STRIDES]
+
+    return maps
+
+
+def _at_strides(x: Tensor, maps: Iterable[Tensor]) -> list[Tensor]:
+    return [m for m in maps if x.shape[-1] // m.shape[-1] in STRIDES]
+
+
+def regarded(samples: list[Sample], model: TaskModel) -> list[Sample]:
+    """The samples with what a detector itself finds on them as targets, {boxes, scores}: no labels
+    are needed. A classifier's are empty."""
+    if model.task != "det":
+        return [replace(s, target={}) for s in samples]
+    targets: list[Target] = []
+    for start in range(0, len(samples), 16):
+        pictures = [s.load() for s in samples[start : start + 16]]
+        for found in model.predict(pictures, False):
+            seen = found["scores"] > SEEN
+            targets.append({k: found[k][seen] for k in ("boxes", "scores")})
+    return [replace(s, target=t) for s, t in zip(samples, targets, strict=True)]
+
+
+def _attention(targets: list[Target], side: int) -> Tensor:
+    """(N, 1, side / 8, side / 8): the score of the best detection whose box, grown by MARGIN
+    pixels, is there, and UNREGARDED where there is none."""
+    weights = torch.full((len(targets), 1, side // 8, side // 8), UNREGARDED)
+    for weight, target in zip(weights, targets, strict=True):
+        order = np.argsort(target["scores"])
+        for (x0, y0, x1, y1), score in zip(
+            target["boxes"][order], target["scores"][order], strict=True
+        ):
+            left, top = (max(0, int((v - MARGIN) // 8)) for v in (x0, y0))
+            right, bottom = (int((v + MARGIN) // 8) + 1 for v in (x1, y1))
+            weight[0, top:bottom, left:right].clamp_(min=float(score))
+    return weights
+
+
+def _between(maps: Features) -> TaskLoss:
+    def squared(clean: Tensor, decoded: Tensor, targets: list[Target]) -> Tensor:
+        with torch.no_grad():
+            wanted = maps(clean)
+        total = clean.new_zeros(len(clean))
+        weights = _attention(targets, clean.shape[-1]).to(clean) if "boxes" in targets[0] else None
+        for a, b in zip(wanted, maps(decoded), strict=True):
+            error = ((b - a) ** 2).mean(dim=1, keepdim=True)
+            if weights is not None:
+                error = error * functional.interpolate(weights, error.shape[2:], mode="area")
+            total = total + error.mean(dim=(1, 2, 3)) / a.var(dim=(1, 2, 3)).clamp(min=1e-12)
+        return total / len(wanted)
+
+    return squared
