@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -97,9 +97,10 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("results", type=Path)
 
     train = commands.add_parser("train", help="train what is compared")
-    train.add_argument("what", choices=["npp", "qa-npp", "proxy", "task"])
+    train.add_argument("what", choices=["npp", "qa-npp", "proxy", "controls", "task"])
     train.add_argument("--config", type=Path, required=True)
     train.add_argument("--out", type=Path, required=True)
+    train.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
     train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     train.add_argument("--resume", action="store_true")
 
@@ -268,21 +269,19 @@ def _report(a: argparse.Namespace) -> None:
 
 
 def _train(a: argparse.Namespace) -> None:
-    import yaml
+    from bench import config as configs
+    from bench.training import controls, learned_proxy, npp, task_model
 
-    from bench.training import learned_proxy, npp, task_model
-
-    try:
-        raw: Any = yaml.safe_load(a.config.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"training config {a.config}: {error}") from None
+    raw = configs.read(a.config, a.set)
     if a.what == "task":
         path = task_model.train(raw, a.out, _device(a.device), a.resume)
     elif a.what == "proxy":
         path = learned_proxy.train(raw, a.out, _device(a.device), a.resume, err)
+    elif a.what == "controls":
+        path = controls.choose(raw, a.out, _device(a.device), err)
     else:
         path = npp.train(a.what, raw, a.out, _device(a.device), a.resume, err)
-    out.print(f"weights in {path}", markup=False)
+    out.print(f"written: {path}", markup=False)
 
 
 def _list(a: argparse.Namespace) -> None:

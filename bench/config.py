@@ -87,10 +87,12 @@ class BenchConfig(_Strict):
 
 
 def load(path: Path, overrides: list[str] | None = None) -> BenchConfig:
-    """Read and validate; `overrides` are `key.path=value` with YAML values.
+    """Read and validate. Raises ConfigError naming file, key, value and what is allowed."""
+    return validate(read(path, overrides), str(path))
 
-    Raises ConfigError naming file, key, value and what is allowed.
-    """
+
+def read(path: Path, overrides: list[str] | None = None) -> Any:
+    """The file's YAML; `overrides` are `key.path=value` with YAML values. Raises ConfigError."""
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -99,7 +101,7 @@ def load(path: Path, overrides: list[str] | None = None) -> BenchConfig:
         raise ConfigError(f"config {path} is not valid YAML: {error}") from None
     for override in overrides or []:
         _override(raw, override)
-    return validate(raw, str(path))
+    return raw
 
 
 def validate(raw: Any, where: str) -> BenchConfig:

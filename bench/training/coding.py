@@ -74,8 +74,11 @@ class Anchor:
         return self.at(qp, -np.gradient(self.bpp) / rise)
 
     def cost(self, trade: str, factor: float, qp: Tensor, bpp: Tensor, nats: Tensor) -> Tensor:
-        """(N,) what bits and nats cost together, at the plain codec's own price times `factor`."""
+        """(N,) what bits and nats cost together, at a price times `factor`: the plain codec's own,
+        or the paper's if `trade` is `closed`."""
         rate, slope = self.at(qp, self.bpp), self.slope(qp)
+        if trade == "closed":
+            return bpp + factor * torch.exp2((37 - qp) / 3) * nats
         if trade == "linear":
             return (bpp + factor * slope * nats) / rate
         usual = self.at(qp, np.maximum.accumulate(self.nats))

@@ -42,7 +42,7 @@ def choose(raw: dict[str, Any], out: Path, device: torch.device, console: Consol
     """Write OUT/controls.yaml, methods with the best strength per QP, for the model, pictures,
     codec and QPs of a preprocessor's training config. Raises ConfigError for a wrong config."""
     setting = prepare(loop.validated(PreprocessorTraining, raw), device)
-    anchor = setting.by_answer
+    anchor = setting.by_judge
     prices = anchor.slope(torch.tensor(anchor.qps, dtype=torch.float64)).numpy()
     methods = {}
     for name, (parameter, strengths) in STRENGTHS.items():

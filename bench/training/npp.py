@@ -62,6 +62,8 @@ class PreprocessorTraining(BaseModel):
     """Weights of a learned proxy; by default the analytic one, which needs none."""
     qps: tuple[int, int]
     """The first and last QP trained for."""
+    without: list[int] = []
+    """QPs between them that are not trained on, to see whether the network interpolates."""
     architecture: Literal["filters", "paper"] = "filters"
     """`bench.preprocessors.npp`, or the paper's networks, whose width was 32."""
     width: int = Field(default=32, gt=0)
@@ -71,13 +73,18 @@ class PreprocessorTraining(BaseModel):
     steps: int = Field(gt=0)
     batch: int = Field(gt=0, multiple_of=2)
     learning_rate: float = Field(gt=0)
-    trade: Literal["linear", "logarithmic"] = "linear"
-    """Whether bits and loss are added, or their logarithms, for losses with heavy tails."""
+    trade: Literal["linear", "logarithmic", "closed"] = "linear"
+    """At the plain codec's own price: bits and loss added, or, for losses with heavy tails, their
+    logarithms. `closed`: bpp + λ(QP) · loss with the paper's λ(QP) = 2^((37 − QP) / 3)."""
+    fidelity: float = Field(default=0.0, ge=0)
+    """Weight of the mean squared distance of the filtered picture from the original, in [0, 1]²."""
     loss: Kind = "features"
     """What is traded against bits: how far the task model's features, or its answer, move from
     those on the clean picture, or its own training loss on the labels; see `task_loss`."""
     factor: float = Field(default=1.0, gt=0)
     """On λ: above 1 for accuracy, below 1 for bits."""
+    judge: Kind = "answer"
+    """By which loss a validation judges; two-stage detectors have no `answer`."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the preprocessor's convolutions while training."""
     average: float = Field(default=0.98, ge=0, lt=1)
@@ -93,22 +100,22 @@ class PreprocessorTraining(BaseModel):
 class Setting:
     """What training starts from: the codec, pictures, and two measures of what coding did to them.
 
-    `loss` is trained on; by `answer`, which nobody trains on by default, a network is judged. The
-    anchors are the plain codec's curves on the validation pictures in either measure.
+    `loss` is trained on, by `judge` a network is validated. The anchors are the plain codec's
+    curves on the validation pictures in either measure.
     """
 
     coder: Coder
     pictures: list[Picture]
     validation: Validation
     loss: TaskLoss
-    answer: TaskLoss
+    judge: TaskLoss
     by_loss: Anchor
-    by_answer: Anchor
+    by_judge: Anchor
 
     def curve(self, network: nn.Module) -> Curve:
-        """Bits and the answer's distance on the validation pictures."""
-        qps = self.by_answer.qps
-        return measure(network, self.validation, qps, self.coder, self.answer)
+        """Bits and distance on the validation pictures."""
+        qps = self.by_judge.qps
+        return measure(network, self.validation, qps, self.coder, self.judge)
 
 
 def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
@@ -117,7 +124,7 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     for parameter in model.network.parameters():  # type: ignore[attr-defined]
         parameter.requires_grad_(False)
     loss = task_loss(config.loss, model, config.longer_side)
-    answer = task_loss("answer", model, config.longer_side)
+    judge = task_loss(config.judge, model, config.longer_side)
     coder = Coder(codecs.make(config.codec))
 
     found, *more = (
@@ -137,10 +144,10 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     validation = torch.stack([x for x, _ in cuts]).to(device), [target for _, target in cuts]
 
     qps = list(range(config.qps[0], config.qps[1] + 1, VALIDATION_QP_STEP))
-    by_loss, by_answer = (
-        Anchor(qps, *measure(None, validation, qps, coder, measured)) for measured in (loss, answer)
+    by_loss, by_judge = (
+        Anchor(qps, *measure(None, validation, qps, coder, measured)) for measured in (loss, judge)
     )
-    return Setting(coder, pictures, validation, loss, answer, by_loss, by_answer)
+    return Setting(coder, pictures, validation, loss, judge, by_loss, by_judge)
 
 
 Batch = tuple[Tensor, Tensor, list[Target]]
@@ -149,6 +156,7 @@ Batch = tuple[Tensor, Tensor, list[Target]]
 def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) -> Iterator[Batch]:
     """Pictures (N, 3, S, S), QPs (N,) and N targets from step `start` on; a step's batch depends on
     the seed and the step alone."""
+    grid = [q for q in range(config.qps[0], config.qps[1] + 1) if q not in config.without]
     for step in range(start, config.steps):
         rng = np.random.default_rng([config.seed, step])
         chosen = rng.integers(len(pictures), size=config.batch)
@@ -159,8 +167,8 @@ def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) 
                 picture = zoomed(picture, config.crop, rng)
             cuts.append(cut(picture, config.crop, rng))
         x = torch.stack([part for part, _ in cuts])
-        qps = rng.integers(config.qps[0], config.qps[1] + 1, config.batch)
-        yield x, torch.from_numpy(qps).float(), [target for _, target in cuts]
+        qp = rng.choice(grid, config.batch)
+        yield x, torch.from_numpy(qp).float(), [target for _, target in cuts]
 
 
 def _proxy(config: PreprocessorTraining, codec: Codec, device: torch.device) -> Proxy:
@@ -214,11 +222,12 @@ def train(
             rate = straight_through(bpp * bits / bits.detach(), bpp)
             lost = setting.loss(part, straight_through(pixels, decoded), known)
             total = total + anchor.cost(config.trade, config.factor, level, rate, lost).sum()
+            total = total + config.fidelity * ((filtered - part) ** 2).mean(dim=(1, 2, 3)).sum()
         return total / len(x)
 
     def score(candidate: nn.Module) -> float:
-        value = setting.by_answer.bd_rate(setting.curve(candidate))
-        console.print(f"validation: BD-rate {value:+.1f} % at equal answer")
+        value = setting.by_judge.bd_rate(setting.curve(candidate))
+        console.print(f"validation: BD-rate {value:+.1f} % at equal {config.judge}")
         return value
 
     path = loop.run(
@@ -243,7 +252,7 @@ def train(
         "model": str(config.model["name"]),
     }
     save_file(load_file(path), path, metadata=about)
-    plain, ours = setting.by_answer, setting.curve(load_network(name, path, device)[0])
+    plain, ours = setting.by_judge, setting.curve(load_network(name, path, device)[0])
     lines = ["qp,bpp_plain,nats_plain,bpp,nats"]
     for values in zip(plain.qps, plain.bpp, plain.nats, *ours, strict=True):
         lines.append(",".join(f"{v:g}" for v in values))
