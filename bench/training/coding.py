@@ -94,6 +94,19 @@ class Anchor:
         )
         return bd_rate(plain, ours, "pchip")
 
+    def verdict(self, curve: Curve) -> float:
+        """What a network is judged by, lower is better: `bd_rate`, or where the curves share too
+        little, as those over few QPs do, percent of the cost at the plain codec's own price."""
+        value = self.bd_rate(curve)
+        if np.isfinite(value):
+            return value
+        qp = torch.tensor(self.qps, dtype=torch.float64)
+        costs = [
+            self.cost("linear", 1.0, qp, *map(torch.from_numpy, c)).mean().item()
+            for c in (curve, (self.bpp, self.nats))
+        ]
+        return 100 * (costs[0] / costs[1] - 1)
+
 
 @torch.no_grad()
 def measure(

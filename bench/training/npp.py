@@ -143,7 +143,10 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     cuts = [cut(p, config.crop, None) for p in held]
     validation = torch.stack([x for x, _ in cuts]).to(device), [target for _, target in cuts]
 
-    qps = list(range(config.qps[0], config.qps[1] + 1, VALIDATION_QP_STEP))
+    first, last = config.qps
+    if last < first + 2:
+        raise ConfigError(f"qps: {first} to {last}: the slope of a curve needs three QPs or more")
+    qps = list(range(first, last + 1, min(VALIDATION_QP_STEP, (last - first) // 2)))
     by_loss, by_judge = (
         Anchor(qps, *measure(None, validation, qps, coder, measured)) for measured in (loss, judge)
     )
@@ -226,8 +229,8 @@ def train(
         return total / len(x)
 
     def score(candidate: nn.Module) -> float:
-        value = setting.by_judge.bd_rate(setting.curve(candidate))
-        console.print(f"validation: BD-rate {value:+.1f} % at equal {config.judge}")
+        value = setting.by_judge.verdict(setting.curve(candidate))
+        console.print(f"validation: {value:+.1f} % of rate at equal {config.judge}")
         return value
 
     path = loop.run(
@@ -257,7 +260,7 @@ def train(
     for values in zip(plain.qps, plain.bpp, plain.nats, *ours, strict=True):
         lines.append(",".join(f"{v:g}" for v in values))
     (out / "validation.csv").write_text("\n".join(lines) + "\n")
-    console.print(f"weights that are written: {plain.bd_rate(ours):+.1f} %")
+    console.print(f"weights that are written: {plain.verdict(ours):+.1f} %")
     return path
 
 

@@ -13,6 +13,7 @@ from bench import codecs
 from bench.datasets import mini
 from bench.errors import BenchError, ConfigError
 from bench.preprocessors import make
+from bench.preprocessors.base import load_network
 from bench.training import loop, npp, task_model
 from bench.training.proxy import analytic_bits, straight_through
 
@@ -149,3 +150,27 @@ def test_moving_along_the_plain_codecs_curve_costs_nothing(trade: str) -> None:
         costs.append(anchor.cost(trade, 1.0, qp, bpp, nats).item())
     bits_alone = 0.1 * 0.1  # what the change of rate alone would be worth
     assert abs(costs[1] - costs[0]) < 0.2 * bits_alone
+
+
+def test_an_npp_begins_as_a_qa_npp_is_at_a_qp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 32)
+    train("qa-npp", tmp_path / "qa")
+    start = {"start": str(tmp_path / "qa" / "weights.safetensors"), "steps": 2, "qps": [37, 39]}
+    config = QA_NPP | start | {"learning_rate": 1e-9}
+    npp.train("npp", config, tmp_path / "npp", CPU, False, Console(quiet=True))
+    network, trained = load_network("npp", tmp_path / "npp" / "weights.safetensors", CPU)
+    adaptive, _ = load_network("qa-npp", tmp_path / "qa" / "weights.safetensors", CPU)
+    assert trained == range(37, 40)
+    for key, tensor in adaptive.at(38.0).items():  # type: ignore[operator]
+        torch.testing.assert_close(network.state_dict()[key], tensor, atol=2e-3, rtol=1e-2)
+    with pytest.raises(ConfigError, match="do not fit"):
+        npp.train("npp", config | {"width": 16}, tmp_path / "wide", CPU, False, Console(quiet=True))
+
+
+def test_a_qp_left_out_is_not_trained_on() -> None:
+    config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"without": [40], "batch": 64})
+    picture = (np.zeros((96, 96, 3), np.uint8), {})
+    _, qps, _ = next(npp._batches([picture], config, 0))
+    assert set(qps.tolist()) == {35, 36, 37, 38, 39, 41, 42, 43}
