@@ -133,6 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenMP's threads spin while they wait, and when anything else wants the cores (our own coding
     # threads do) every step of a network then takes tens of times longer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What mmdetection says of its own use of torch is not for the user of this suite.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
     words = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[argparse.Namespace], None]] = {
         "run": _run,
@@ -177,9 +180,6 @@ def _run(a: argparse.Namespace) -> None:
     from bench.sweep import execute, plan, run
     from bench.sweep.cache import Cache
 
-    # What mmdetection says of its own use of torch is not for the user of this suite.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
     config = configs.narrowed(
         configs.load(a.config, a.set),
         tasks=a.tasks,

@@ -32,10 +32,10 @@ from bench.models.base import LIBRARIES
 from bench.preprocessors.npp import blur
 from bench.training import learned_proxy
 from bench.training.coding import Coder
-from bench.training.losses import Distance, distance
 from bench.training.npp import model_spec
 from bench.training.pictures import dataset, square
 from bench.training.proxy import Proxy, analytic, straight_through
+from bench.training.task_loss import TaskLoss, task_loss
 
 LEVELS = 2.0
 CPU = torch.device("cpu")
@@ -77,33 +77,36 @@ def directions(x: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 class CodecAt:
-    """The real codec at one QP, with the task's distance to the clean pictures."""
+    """The real codec at one QP, with the task's loss against the clean pictures."""
 
-    def __init__(self, coder: Coder, loss: Distance, clean: Tensor, qp: int) -> None:
+    def __init__(self, coder: Coder, loss: TaskLoss, clean: Tensor, qp: int) -> None:
         self.coder, self.loss, self.clean = coder, loss, clean
         self.qp = torch.full((len(clean),), float(qp))
         self.pixels, self.bpp = self.code(clean)
+
+    def lost(self, decoded: Tensor) -> Tensor:
+        return self.loss(self.clean, decoded, [{} for _ in self.clean])
 
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.coder.finish(self.coder.start(x, self.qp), x)
 
     @torch.no_grad()
     def differences(self, d: Tensor) -> tuple[Tensor, Tensor]:
-        """(N,) derivatives of bpp and nats along `d`."""
+        """(N,) derivatives of bpp and loss along `d`."""
         ends = [self.code(self.clean + sign * LEVELS * d) for sign in (1, -1)]
         bpp = [e[1] for e in ends]
-        nats = [self.loss(self.clean, e[0]) for e in ends]
-        return (bpp[0] - bpp[1]) / (2 * LEVELS), (nats[0] - nats[1]) / (2 * LEVELS)
+        lost = [self.lost(e[0]) for e in ends]
+        return (bpp[0] - bpp[1]) / (2 * LEVELS), (lost[0] - lost[1]) / (2 * LEVELS)
 
     def gradients(self, proxy: Proxy) -> tuple[Tensor, Tensor]:
-        """Of bpp and nats, each (N, 3, H, W), as training would take them."""
+        """Of bpp and loss, each (N, 3, H, W), as training would take them."""
         x = self.clean.clone().requires_grad_(True)
         pixels, bits = proxy(x, self.qp)
         rate = (self.bpp * bits / bits.detach()).sum()
-        nats = self.loss(self.clean, straight_through(pixels, self.pixels)).sum()
+        lost = self.lost(straight_through(pixels, self.pixels)).sum()
         (of_rate,) = torch.autograd.grad(rate, x, retain_graph=True)
-        (of_nats,) = torch.autograd.grad(nats, x)
-        return of_rate, of_nats
+        (of_loss,) = torch.autograd.grad(lost, x)
+        return of_rate, of_loss
 
     @torch.no_grad()
     def resemblance(self, proxy: Proxy, scaled: bool) -> tuple[float, float, float]:
@@ -132,6 +135,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="a folder; default: mini's")
     parser.add_argument("--codec", default="{name: bpg, level: 1}", help="as in a config")
     parser.add_argument("--model", default="{library: mini, name: mini_classifier}", help="as well")
+    parser.add_argument("--loss", choices=["features", "answer"], default="features")
     parser.add_argument("--qps", default="31,37,43")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--side", type=int, default=96, help="of the middle square that is coded")
@@ -144,7 +148,7 @@ def main() -> None:
         span = range(min(qps), max(qps) + 1)
         proxies["learned"] = learned_proxy.load(a.learned, codec, span, CPU)
     spec = model_spec(yaml.safe_load(a.model))
-    loss = distance(LIBRARIES.get(spec.library).load(spec, CPU))
+    loss = task_loss(a.loss, LIBRARIES.get(spec.library).load(spec, CPU), None)
     x = pictures(a.images, a.side, a.count)
     coder = Coder(codec)
     real = {qp: CodecAt(coder, loss, x, qp) for qp in qps}
@@ -160,8 +164,10 @@ def main() -> None:
             bpp = f"{codec_at.bpp.mean():.3f}"
             row(qp, bpp, name, f"{psnr:.1f} dB", f"{rank:.3f}", f"{100 * off:.0f} %")
 
-    print("\nThousandths of a bit per pixel, and of a nat, per level (RMS) along a direction")
-    row("QP", "direction", *[f"{w}, {n}" for w in ("bpp", "nats") for n in ("codec", *proxies)])
+    print(
+        f"\nThousandths of a bit per pixel, and of the loss ({a.loss}), per level along a direction"
+    )
+    row("QP", "direction", *[f"{w}, {n}" for w in ("bpp", "loss") for n in ("codec", *proxies)])
     row(*["---"] * (4 + 2 * len(proxies)))
     for qp, codec_at in real.items():
         gradients = {n: codec_at.gradients(p) for n, p in proxies.items()}

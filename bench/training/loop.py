@@ -87,6 +87,7 @@ def run(
     checkpoint, log = out / "checkpoint.pt", out / "log.csv"
     start = 0
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average))  # type: ignore[no-untyped-call]
+    averaged.eval()  # it is judged as it will be used: batch norm by its running statistics
     best, best_score = copy.deepcopy(network.state_dict()), math.inf
     if resume and checkpoint.exists():
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)

@@ -9,6 +9,7 @@ codec's own curve (bits that it buys per unit of distance at that QP), times a f
 trade between the logarithms.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,6 +234,8 @@ def train(
         console.print(f"validation: {value:+.1f} % of rate at equal {config.judge}")
         return value
 
+    # The paper's networks have no path that leaves the picture alone: they begin beyond any limit.
+    limit = math.inf if config.architecture == "paper" else COLLAPSED
     path = loop.run(
         network=network,
         optimiser=optimiser,
@@ -244,7 +247,7 @@ def train(
         out=out,
         resume=resume,
         average=config.average,
-        judge=loop.Judge(score, config.validate_every, COLLAPSED),
+        judge=loop.Judge(score, config.validate_every, limit),
     )
     about = {
         "preprocessor": name,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from qa_npp_config import QA_NPP
 from rich.console import Console
 
 from bench.datasets import mini
@@ -14,17 +15,7 @@ from bench.training import controls
 
 def test_chosen_strengths_are_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 16)
-    config = {
-        "model": {"library": "mini", "name": "mini_classifier"},
-        "dataset": {"format": "mini", "task": "cls", "split": "train"},
-        "crop": 96,
-        "codec": {"name": "bpg", "level": 1},
-        "qps": [33, 45],
-        "steps": 2,
-        "batch": 2,
-        "learning_rate": 1e-3,
-        "validation": 8,
-    }
+    config = QA_NPP | {"qps": [33, 45]}
     path = controls.choose(config, tmp_path, torch.device("cpu"), Console(quiet=True))
     methods = yaml.safe_load(path.read_text())["methods"]
     assert list(methods) == ["blur+bpg", "denoise+bpg", "rescale+bpg"]

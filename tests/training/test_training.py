@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from qa_npp_config import QA_NPP
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -62,18 +63,6 @@ TASK = {
     "batch": 8,
     "learning_rate": 1e-3,
     "weight_decay": 0.01,
-}
-QA_NPP = {
-    "model": {"library": "mini", "name": "mini_classifier"},
-    "dataset": {"format": "mini", "task": "cls", "split": "train"},
-    "crop": 96,
-    "codec": {"name": "bpg", "level": 1},
-    "qps": [35, 43],
-    "width": 8,
-    "steps": 8,
-    "batch": 4,
-    "learning_rate": 1e-3,
-    "validation": 8,
 }
 
 
@@ -174,3 +163,28 @@ def test_a_qp_left_out_is_not_trained_on() -> None:
     picture = (np.zeros((96, 96, 3), np.uint8), {})
     _, qps, _ = next(npp._batches([picture], config, 0))
     assert set(qps.tolist()) == {35, 36, 37, 38, 39, 41, 42, 43}
+
+
+def test_a_network_with_batch_norm_is_judged_as_it_will_be_used(tmp_path: Path) -> None:
+    network = torch.nn.BatchNorm1d(1)
+    optimiser = torch.optim.SGD(network.parameters(), 0.1)
+    modes: list[bool] = []
+
+    def score(candidate: torch.nn.Module) -> float:
+        modes.append(candidate.training)
+        return 0.0
+
+    loop.run(
+        network=network,
+        optimiser=optimiser,
+        schedule=torch.optim.lr_scheduler.ConstantLR(optimiser),
+        batches=lambda start: iter(torch.randn(2, 4, 1)),
+        loss=lambda x: network(x).square().mean(),
+        steps=2,
+        clip_norm=1.0,
+        out=tmp_path,
+        resume=False,
+        judge=loop.Judge(score, 1, 1.0),
+    )
+    assert modes == [False, False]
+    assert network.training
