@@ -184,6 +184,37 @@ def _proxy(config: PreprocessorTraining, codec: Codec, device: torch.device) -> 
     return learned_proxy.load(Path(config.proxy), codec, qps, device)
 
 
+def cost(
+    network: nn.Module,
+    batch: Batch,
+    setting: Setting,
+    proxy: Proxy,
+    config: PreprocessorTraining,
+) -> Tensor:
+    """What is minimised, () the mean over the batch; two halves are in flight: one is coded while
+    the network works on the other."""
+    device = next(network.parameters()).device
+    x, qp, targets = batch[0].to(device), batch[1].to(device), batch[2]
+    half = len(x) // 2
+    halves = []
+    for part, level, known in zip(
+        x.chunk(2), qp.chunk(2), (targets[:half], targets[half:]), strict=True
+    ):
+        with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
+            filtered = network(part, level)
+        halves.append((part, level, known, filtered, setting.coder.start(filtered, level)))
+    total = x.new_zeros(())
+    for part, level, known, filtered, jobs in halves:
+        decoded, bpp = setting.coder.finish(jobs, part)
+        pixels, bits = proxy(filtered, level)
+        rate = straight_through(bpp * bits / bits.detach(), bpp)
+        lost = setting.loss(part, straight_through(pixels, decoded), known)
+        price = setting.by_loss.cost(config.trade, config.factor, level, rate, lost)
+        total = total + price.sum()
+        total = total + config.fidelity * ((filtered - part) ** 2).mean(dim=(1, 2, 3)).sum()
+    return total / len(x)
+
+
 def train(
     name: str, raw: dict[str, Any], out: Path, device: torch.device, resume: bool, console: Console
 ) -> Path:
@@ -193,8 +224,8 @@ def train(
     """
     config = loop.validated(PreprocessorTraining, raw)
     setting = prepare(config, device)
-    coder, anchor = setting.coder, setting.by_loss
-    proxy = _proxy(config, coder.codec, device)
+    proxy = _proxy(config, setting.coder.codec, device)
+    anchor = setting.by_loss
     for row in zip(anchor.qps, anchor.bpp, anchor.nats, strict=True):
         console.print("plain codec at QP {}: {:.3f} bpp, loss {:.4g}".format(*row))
 
@@ -208,27 +239,6 @@ def train(
         optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.1
     )
 
-    def objective(batch: Batch) -> Tensor:
-        """Two halves in flight: one is coded while the network works on the other."""
-        x, qp, targets = batch[0].to(device), batch[1].to(device), batch[2]
-        half = len(x) // 2
-        halves = []
-        for part, level, known in zip(
-            x.chunk(2), qp.chunk(2), (targets[:half], targets[half:]), strict=True
-        ):
-            with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
-                filtered = network(part, level)
-            halves.append((part, level, known, filtered, coder.start(filtered, level)))
-        total = x.new_zeros(())
-        for part, level, known, filtered, jobs in halves:
-            decoded, bpp = coder.finish(jobs, part)
-            pixels, bits = proxy(filtered, level)
-            rate = straight_through(bpp * bits / bits.detach(), bpp)
-            lost = setting.loss(part, straight_through(pixels, decoded), known)
-            total = total + anchor.cost(config.trade, config.factor, level, rate, lost).sum()
-            total = total + config.fidelity * ((filtered - part) ** 2).mean(dim=(1, 2, 3)).sum()
-        return total / len(x)
-
     def score(candidate: nn.Module) -> float:
         value = setting.by_judge.verdict(setting.curve(candidate))
         console.print(f"validation: {value:+.1f} % of rate at equal {config.judge}")
@@ -241,7 +251,7 @@ def train(
         optimiser=optimiser,
         schedule=schedule,
         batches=lambda start: _batches(setting.pictures, config, start),
-        loss=objective,
+        loss=lambda batch: cost(network, batch, setting, proxy, config),
         steps=config.steps,
         clip_norm=0.5,
         out=out,
