@@ -106,7 +106,7 @@ def _one_sided(key: tuple[str, str, str], method: str, in_baseline: bool) -> Row
 
 def _notes(before: Side, after: Side) -> tuple[str, ...]:
     notes = [*before.notes, *after.notes]
-    moved = differences(environment(before.manifest), environment(after.manifest))
+    moved = _elsewhere(before, after)
     if moved:
         notes.append("the environment differs: " + "; ".join(map(str, moved)))
     ours, theirs = (s.manifest.analysis.model_dump() for s in (before, after))
@@ -115,6 +115,15 @@ def _notes(before: Side, after: Side) -> tuple[str, ...]:
         said = ", ".join(f"{k} {ours[k]}" for k in names)
         notes.append(f"both sides are judged with the baseline's {said}")
     return tuple(notes)
+
+
+def _elsewhere(before: Side, after: Side) -> tuple[Difference, ...]:
+    """What both environments have, in different versions; what one lacks, it did not need."""
+    ours, theirs = environment(before.manifest), environment(after.manifest)
+    return differences(
+        {k: v for k, v in ours.items() if k in theirs},
+        {k: v for k, v in theirs.items() if k in ours},
+    )
 
 
 @dataclass(frozen=True)
@@ -369,7 +378,7 @@ class _Pair:
             np.isclose(before.points[method][qp][0][0], bpp[0], CLOSE, 0)
             for qp, (bpp, _) in after.points[method].items()
         )
-        elsewhere = environment(self.before.manifest) != environment(self.after.manifest)
+        elsewhere = bool(_elsewhere(self.before, self.after))
         if equal_bits and elsewhere and self._within_tolerance(method, before, after):
             reasons.append("the bits are equal, the accuracy within the tolerance across machines")
             return "same"
