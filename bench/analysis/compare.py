@@ -297,7 +297,10 @@ class _Pair:
             verdict = "failed"
             reasons.append(f"newly fails on {failed}")
         elif has_moved:
-            verdict, why = self._weighed(own, relative if steady else None, old, new)
+            analysed = self.before.manifest.analysis
+            verdict, why = weighed(
+                own, relative if steady else None, old, new, self.threshold, analysed.interpolation
+            )
             reasons += why
             if verdict in ("better", "worse") and not changed:
                 verdict = self._unexplained(method, verdict, before, after, reasons)
@@ -327,49 +330,6 @@ class _Pair:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return ", ".join(names[:3]) + more
 
-    def _weighed(
-        self,
-        own: Change,
-        relative: Relative | None,
-        old: list[Curve],
-        new: list[Curve],
-    ) -> tuple[Verdict, list[str]]:
-        """A curve that moved; `relative` only where the anchor's did not."""
-        if not judge.usable(old[0]):
-            return "not comparable", [f"the baseline's curve has {len(old[0].rate)} usable points"]
-        if not judge.usable(new[0]):
-            return "failed", [f"the curve has {len(new[0].rate)} usable points left"]
-        if not own.defined:
-            return self._at_equal_rate(own, old, new)
-        word = judge.beyond(own, self.threshold)
-        if word == "unclear":
-            return "not comparable", [f"its own curve moved, but {own.reason}"]
-        reasons: list[str] = []
-        if word == "same" and abs(own.percent) > self.threshold:
-            reasons.append("the interval includes zero: not told from chance on so few images")
-        if relative is not None and word != "better":
-            change = relative.change
-            if np.isnan(relative.after) and not np.isnan(relative.before):
-                return "failed", [f"no BD-rate against the anchor any more: {change.reason}"]
-            against = judge.beyond(change, self.threshold) if change.defined else "same"
-            if word == "same" and against in ("better", "worse"):
-                word = against
-                said = f"{change.percent:+.2f} %{interval_text(change)}"
-                reasons = [f"against the anchor, which did not move, {said}"]
-        return word, reasons
-
-    def _at_equal_rate(
-        self, own: Change, old: list[Curve], new: list[Curve]
-    ) -> tuple[Verdict, list[str]]:
-        lost = judge.accuracy_change(old, new, self.before.manifest.analysis.interpolation)
-        word: Word = judge.beyond(lost, 0.0) if lost.defined else "unclear"
-        reasons = [f"no BD-rate against its own curve: {own.reason}"]
-        if lost.defined:
-            reasons.append(f"at equal rate accuracy changed by {-lost.percent:+.4f}")
-        if word in ("better", "worse"):
-            return word, reasons
-        return "not comparable", [*reasons, *([lost.reason] if lost.reason else [])]
-
     def _unexplained(
         self, method: str, verdict: Verdict, before: Scores, after: Scores, reasons: list[str]
     ) -> Verdict:
@@ -398,6 +358,55 @@ class _Pair:
         )
 
 
+def weighed(
+    own: Change,
+    relative: Relative | None,
+    old: Sequence[Curve],
+    new: Sequence[Curve],
+    threshold: float,
+    interpolation: str,
+) -> tuple[Verdict, list[str]]:
+    """The verdict on a curve that moved from `old` to `new`, and what is to be said of it.
+
+    `own` is the change between the two, `relative` that against an anchor which did not move.
+    """
+    if not judge.usable(old[0]):
+        return "not comparable", [f"the baseline's curve has {len(old[0].rate)} usable points"]
+    if not judge.usable(new[0]):
+        return "failed", [f"the curve has {len(new[0].rate)} usable points left"]
+    if not own.defined:
+        return _at_equal_rate(own, old, new, interpolation)
+    word = judge.beyond(own, threshold)
+    if word == "unclear":
+        return "not comparable", [f"its own curve moved, but {own.reason}"]
+    reasons: list[str] = []
+    if word == "same" and abs(own.percent) > threshold:
+        reasons.append("the interval includes zero: not told from chance on so few images")
+    if relative is not None and word != "better":
+        change = relative.change
+        if np.isnan(relative.after) and not np.isnan(relative.before):
+            return "failed", [f"no BD-rate against the anchor any more: {change.reason}"]
+        against = judge.beyond(change, threshold) if change.defined else "same"
+        if word == "same" and against in ("better", "worse"):
+            word = against
+            said = f"{change.percent:+.2f} %{_interval(change)}"
+            reasons = [f"against the anchor, which did not move, {said}"]
+    return word, reasons
+
+
+def _at_equal_rate(
+    own: Change, old: Sequence[Curve], new: Sequence[Curve], interpolation: str
+) -> tuple[Verdict, list[str]]:
+    lost = judge.accuracy_change(old, new, interpolation)
+    word: Word = judge.beyond(lost, 0.0) if lost.defined else "unclear"
+    reasons = [f"no BD-rate against its own curve: {own.reason}"]
+    if lost.defined:
+        reasons.append(f"at equal rate accuracy changed by {-lost.percent:+.4f}")
+    if word in ("better", "worse"):
+        return word, reasons
+    return "not comparable", [*reasons, *([lost.reason] if lost.reason else [])]
+
+
 def _equal(before: Scores, after: Scores, method: str) -> bool:
     """Whether rate and headline are the same at every QP."""
     return all(
@@ -417,5 +426,5 @@ def _with(
     )
 
 
-def interval_text(change: Change) -> str:
+def _interval(change: Change) -> str:
     return "" if np.isnan(change.low) else f" ({change.low:+.2f} … {change.high:+.2f})"
