@@ -374,11 +374,9 @@ def weighed(
         return "not comparable", [f"the baseline's curve has {len(old[0].rate)} usable points"]
     if not judge.usable(new[0]):
         return "failed", [f"the curve has {len(new[0].rate)} usable points left"]
-    if not own.defined:
-        return _at_equal_rate(own, old, new, interpolation)
-    word = judge.beyond(own, threshold)
+    word = judge.beyond(own, threshold) if own.defined else "unclear"
     if word == "unclear":
-        return "not comparable", [f"its own curve moved, but {own.reason}"]
+        return _at_equal_rate(own, old, new, interpolation)
     reasons: list[str] = []
     if word == "same" and abs(own.percent) > threshold:
         reasons.append("the interval includes zero: not told from chance on so few images")
@@ -397,9 +395,10 @@ def weighed(
 def _at_equal_rate(
     own: Change, old: Sequence[Curve], new: Sequence[Curve], interpolation: str
 ) -> tuple[Verdict, list[str]]:
+    """Where the curves share too little accuracy for a BD-rate, or for its interval."""
     lost = judge.accuracy_change(old, new, interpolation)
     word: Word = judge.beyond(lost, 0.0) if lost.defined else "unclear"
-    reasons = [f"no BD-rate against its own curve: {own.reason}"]
+    reasons = [own.reason]
     if lost.defined:
         reasons.append(f"at equal rate accuracy changed by {-lost.percent:+.4f}")
     if word in ("better", "worse"):
