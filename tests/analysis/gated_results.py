@@ -43,24 +43,30 @@ def write(
     root: Path,
     change: Callable[[dict[str, Method]], Any] = lambda methods: None,
     edit: Callable[[dict[str, Any]], Any] = lambda manifest: None,
-    seed: int = 0,
     n: int = N,
+    noise: int | None = None,
 ) -> Path:
-    """A folder of two methods, `change` made to them and `edit` to the manifest."""
+    """A folder of two methods, `change` made to them and `edit` to the manifest.
+
+    With a seed of `noise` every size and every difficulty is a little off at every point, as if the
+    same scenes had been photographed again.
+    """
     described = methods()
     change(described)
     root.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     difficulty = rng.permutation((np.arange(n) + 0.5) / n)
+    again = np.random.default_rng(noise)
     size = rng.integers(800, 1600, n)
     columns: dict[str, list[Any]] = {k: [] for k in ("method", "qp", "index", "bits")}
     _statistics(root, "uncompressed", None, difficulty < 0.97)
     for name, method in described.items():
         for qp in QPS:
             log_rate = (43 - qp) / 6
-            bits = np.round(size * 10 * np.exp(log_rate) * method.rate).astype(int)
             quality = 0.3 + SLOPE * (log_rate + np.log(method.worth))
-            _statistics(root, name, qp, difficulty < quality)
+            off = np.zeros(n) if noise is None else again.normal(0, 0.05, n)
+            bits = np.round(size * 10 * np.exp(log_rate + off) * method.rate).astype(int)
+            _statistics(root, name, qp, difficulty + off < quality)
             columns["method"] += [name] * n
             columns["qp"] += [qp] * n
             columns["index"] += range(n)

@@ -155,6 +155,20 @@ def test_a_change_within_chance_is_the_same(tmp_path: Path) -> None:
     assert "not told from chance" in row.reasons[0]
 
 
+def test_chance_alone_changes_nothing(tmp_path: Path) -> None:
+    """The same scenes again, everything a little off: perf/gate_null.py does it with pictures."""
+    folders = [gated.write(tmp_path / f"{k}", n=300, noise=k) for k in range(8)]
+    found = [
+        row
+        for before, after in zip(folders[::2], folders[1::2], strict=True)
+        for row in compare(before, after, 1.0).rows
+    ]
+    moved = [row.own.percent for row in found if row.own is not None]
+    assert len(moved) == 8
+    assert max(map(abs, moved)) > 1
+    assert sum(row.verdict != "same" for row in found) <= 1
+
+
 def test_subject_is_named(before: Path, tmp_path: Path) -> None:
     codec = {"codec": "bpg", "x265": "4.2"}
     run = gated.write(tmp_path / "run", npp(rate=0.75, codec=codec, preprocessor=OTHER_WEIGHTS))
