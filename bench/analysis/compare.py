@@ -293,16 +293,22 @@ class _Pair:
         own = judge.own_change(old, new, interpolation) if has_moved else NONE_MOVED
         verdict: Verdict = "same"
         failed = self._newly_failed(method)
+        without = [_without_value(side, method) for side in (before, after)]
         if failed:
             verdict = "failed"
             reasons.append(f"newly fails on {failed}")
+        elif without[0]:
+            verdict = "not comparable"
+            reasons.append(f"the baseline has no value at QP {', '.join(map(str, without[0]))}")
+        elif without[1]:
+            verdict = "failed"
+            reasons.append(f"no value any more at QP {', '.join(map(str, without[1]))}")
         elif has_moved:
-            analysed = self.before.manifest.analysis
             verdict, why = weighed(
-                own, relative if steady else None, old, new, self.threshold, analysed.interpolation
+                own, relative if steady else None, old, new, self.threshold, interpolation
             )
             reasons += why
-            if verdict in ("better", "worse") and not changed:
+            if not changed:
                 verdict = self._unexplained(method, verdict, before, after, reasons)
         if has_moved and len(old) == 1:
             reasons.append("point estimates alone: there are no statistics for an interval")
@@ -404,6 +410,14 @@ def _at_equal_rate(
     if word in ("better", "worse"):
         return word, reasons
     return "not comparable", [*reasons, *([lost.reason] if lost.reason else [])]
+
+
+def _without_value(scores: Scores, method: str) -> list[int]:
+    return [
+        qp
+        for qp, (bpp, values) in scores.points[method].items()
+        if not (np.isfinite(bpp[0]) and np.isfinite(values[0, 0]))
+    ]
 
 
 def _equal(before: Scores, after: Scores, method: str) -> bool:

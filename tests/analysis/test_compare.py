@@ -290,6 +290,17 @@ def test_an_image_that_newly_fails(before: Path, tmp_path: Path) -> None:
     assert verdicts(again) == {"bpg": "same", "npp+bpg": "same"}
 
 
+def test_nothing_left_is_not_the_same(tmp_path: Path) -> None:
+    """Two runs in which every image failed are equal to the last digit, and say nothing."""
+    failures = [failure(i, "bpg") for i in range(50)]
+    run = gated.write(tmp_path / "run", edit=lambda m: m.update(failures=failures), n=50)
+    comparison = compare(run, run, 1.0)
+    assert set(verdicts(comparison).values()) == {"not comparable"}
+    assert comparison.rows[0].reasons == ("the baseline has no value at QP 31, 35, 39, 43",)
+    whole = gated.write(tmp_path / "whole", n=50)
+    assert compare(whole, run, 1.0).exit_code == 1
+
+
 # --- environment ----------------------------------------------------------------------------------
 
 
