@@ -111,7 +111,7 @@ def scores(folder: Path) -> dict[str, Scores]:
 def verdict(before: Scores, after: Scores, method: str) -> tuple[str, judge.Change]:
     old, new = (side.curves(method, "pareto") for side in (before, after))
     own = judge.own_change(old, new, "pchip")
-    return weighed(own, None, old, new, THRESHOLD, "pchip")[0], own
+    return weighed(own, old, new, THRESHOLD, "pchip")[0], own
 
 
 def main() -> None:

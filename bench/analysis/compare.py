@@ -279,15 +279,8 @@ class _Pair:
         reasons: list[str] = []
         old, new = before.curves(method, policy), after.curves(method, policy)
         relative = None
-        # A moved anchor would fake a change of the method, or hide one.
-        steady = has_moved and anchor not in moved
         if method != anchor:
-            rows = slice(None) if steady else slice(1)
-            relative = judge.relative_change(
-                (before.curves(anchor, policy)[rows], old[rows]),
-                (after.curves(anchor, policy)[rows], new[rows]),
-                interpolation,
-            )
+            relative = self._relative(method, before, after, slice(1))
             if anchor in moved:
                 reasons.append(f"the anchor {anchor} moved, too: see its own row")
         own = judge.own_change(old, new, interpolation) if has_moved else NONE_MOVED
@@ -304,9 +297,10 @@ class _Pair:
             verdict = "failed"
             reasons.append(f"no value any more at QP {', '.join(map(str, without[1]))}")
         elif has_moved:
-            verdict, why = weighed(
-                own, relative if steady else None, old, new, self.threshold, interpolation
-            )
+            verdict, why = weighed(own, old, new, self.threshold, interpolation)
+            # A moved anchor would fake a change of the method, or hide one.
+            if relative and anchor not in moved and verdict != "better":
+                verdict, why = self._against_anchor(verdict, why, method, before, after)
             reasons += why
             if not changed:
                 verdict = self._unexplained(method, verdict, before, after, reasons)
@@ -325,6 +319,32 @@ class _Pair:
             changed,
             tuple(reasons),
         )
+
+    def _relative(self, method: str, before: Scores, after: Scores, rows: slice) -> Relative:
+        """Against the anchor on both sides, on those of the resamples."""
+        analysis, anchor = self.before.manifest.analysis, self.experiment.anchor
+        sides = [
+            tuple(side.curves(m, analysis.policy)[rows] for m in (anchor, method))
+            for side in (before, after)
+        ]
+        (a, b), (c, d) = sides
+        return judge.relative_change((a, b), (c, d), analysis.interpolation)
+
+    def _against_anchor(
+        self, verdict: Verdict, why: list[str], method: str, before: Scores, after: Scores
+    ) -> tuple[Verdict, list[str]]:
+        """What an anchor that did not move adds to the verdict by the method's own curve."""
+        point = self._relative(method, before, after, slice(1))
+        if np.isnan(point.after) and not np.isnan(point.before):
+            return "failed", [f"no BD-rate against the anchor any more: {point.change.reason}"]
+        if verdict != "same" or not point.change.defined:
+            return verdict, why
+        change = self._relative(method, before, after, slice(None)).change
+        word = judge.beyond(change, self.threshold)
+        if word not in ("better", "worse"):
+            return verdict, why
+        said = f"{change.percent:+.2f} %{_interval(change)}"
+        return word, [f"against the anchor, which did not move, {said}"]
 
     def _newly_failed(self, method: str) -> str:
         """The images on which this method fails in the run and did not in the baseline."""
@@ -366,16 +386,12 @@ class _Pair:
 
 def weighed(
     own: Change,
-    relative: Relative | None,
     old: Sequence[Curve],
     new: Sequence[Curve],
     threshold: float,
     interpolation: str,
 ) -> tuple[Verdict, list[str]]:
-    """The verdict on a curve that moved from `old` to `new`, and what is to be said of it.
-
-    `own` is the change between the two, `relative` that against an anchor which did not move.
-    """
+    """The verdict on a curve that moved from `old` to `new` by `own`, and what is to be said."""
     if not judge.usable(old[0]):
         return "not comparable", [f"the baseline's curve has {len(old[0].rate)} usable points"]
     if not judge.usable(new[0]):
@@ -383,19 +399,9 @@ def weighed(
     word = judge.beyond(own, threshold) if own.defined else "unclear"
     if word == "unclear":
         return _at_equal_rate(own, old, new, interpolation)
-    reasons: list[str] = []
     if word == "same" and abs(own.percent) > threshold:
-        reasons.append("the interval includes zero: not told from chance on so few images")
-    if relative is not None and word != "better":
-        change = relative.change
-        if np.isnan(relative.after) and not np.isnan(relative.before):
-            return "failed", [f"no BD-rate against the anchor any more: {change.reason}"]
-        against = judge.beyond(change, threshold) if change.defined else "same"
-        if word == "same" and against in ("better", "worse"):
-            word = against
-            said = f"{change.percent:+.2f} %{_interval(change)}"
-            reasons = [f"against the anchor, which did not move, {said}"]
-    return word, reasons
+        return word, ["the interval includes zero: not told from chance on so few images"]
+    return word, []
 
 
 def _at_equal_rate(

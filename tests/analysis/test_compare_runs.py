@@ -10,7 +10,7 @@ from bench.analysis.compare import compare
 from bench.cli import main
 from bench.codecs.pillow import JpegCodec
 
-IMAGES = 48
+IMAGES = 32
 
 
 def run(out: Path, weights: str, *more: str) -> Path:
