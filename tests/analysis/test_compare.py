@@ -169,6 +169,27 @@ def test_chance_alone_changes_nothing(tmp_path: Path) -> None:
     assert sum(row.verdict != "same" for row in found) <= 1
 
 
+def test_a_loss_where_it_meets_the_anchor_counts(tmp_path: Path) -> None:
+    """Half of the curve got dearer: under the threshold for all of it, over it for the half that is
+    compared with the anchor."""
+    far = npp(worth=np.e)
+    before, run = gated.write(tmp_path / "a", far, n=300), gated.write(tmp_path / "b", far, n=300)
+    table = pq.read_table(run / "images.parquet")
+    dearer = [
+        round(bits * 1.015) if method == "npp+bpg" and qp >= 39 else bits
+        for method, qp, bits in zip(
+            *(table[c].to_pylist() for c in ("method", "qp", "bits")), strict=True
+        )
+    ]
+    column = table.column_names.index("bits")
+    pq.write_table(table.set_column(column, "bits", pa.array(dearer)), run / "images.parquet")
+    row = compare(before, run, 1.0).rows[1]
+    assert row.own is not None
+    assert 0 < row.own.percent < 1
+    assert row.verdict == "worse"
+    assert row.reasons[0].startswith("against the anchor, which did not move, +1.")
+
+
 def test_subject_is_named(before: Path, tmp_path: Path) -> None:
     codec = {"codec": "bpg", "x265": "4.2"}
     run = gated.write(tmp_path / "run", npp(rate=0.75, codec=codec, preprocessor=OTHER_WEIGHTS))
