@@ -1,4 +1,4 @@
-"""The command line: run (the default) · report · train · list · codec."""
+"""The command line: run (the default) · report · compare · baseline · train · list · codec."""
 
 import argparse
 import os
@@ -96,6 +96,24 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="redo tables, figures and report.html")
     report.add_argument("results", type=Path)
 
+    compare = commands.add_parser(
+        "compare", help="judge a run against a baseline: 0 fine, 1 worse, 2 not comparable"
+    )
+    compare.add_argument("baseline", type=Path, help="made by `baseline`, or a results folder")
+    compare.add_argument("results", type=Path)
+    compare.add_argument(
+        "--threshold",
+        type=_percent,
+        default=0.01,
+        metavar="PERCENT",
+        help="of rate at equal accuracy that is let pass; default 1",
+    )
+    compare.add_argument("--format", choices=["text", "markdown", "json", "junit"], default="text")
+
+    baseline = commands.add_parser("baseline", help="keep a run to compare later ones with")
+    baseline.add_argument("results", type=Path)
+    baseline.add_argument("file", type=Path, help="NAME.json; Parquet files come beside it")
+
     train = commands.add_parser("train", help="train what is compared")
     train.add_argument("what", choices=["npp", "qa-npp", "proxy", "controls", "task"])
     train.add_argument("--config", type=Path, required=True)
@@ -129,7 +147,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 refused or failed (the reason is on stderr), 130 interrupted."""
+    """Exit code: 0 done, 2 refused or failed (the reason is on stderr), 130 interrupted; of
+    `compare` 1 if anything is worse, 2 if anything could not be compared."""
     # OpenMP's threads spin while they wait, and when anything else wants the cores (our own coding
     # threads do) every step of a network then takes tens of times longer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -137,9 +156,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
     warnings.filterwarnings("ignore", message="torch.meshgrid")
     words = list(sys.argv[1:] if argv is None else argv)
-    commands: dict[str, Callable[[argparse.Namespace], None]] = {
+    commands: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "run": _run,
         "report": _report,
+        "compare": _compare,
+        "baseline": _baseline,
         "train": _train,
         "list": _list,
         "codec": _codec,
@@ -148,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.insert(0, "run")
     arguments = parser().parse_args(words)
     try:
-        commands[arguments.command](arguments)
+        return commands[arguments.command](arguments) or 0
     except BenchError as error:
         err.print(f"error: {error}", style="red", markup=False)
         return FAILED
@@ -157,7 +178,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "interrupted; what was measured is kept: the same command again goes on from here"
         )
         return INTERRUPTED
-    return 0
 
 
 def _device(name: str) -> "torch.device":
@@ -265,6 +285,22 @@ def _report(a: argparse.Namespace) -> None:
 
     analyse(a.results)
     for path in report.write(a.results):
+        out.print(str(path), markup=False)
+
+
+def _compare(a: argparse.Namespace) -> int:
+    from bench.analysis.compare import compare
+    from bench.report.verdicts import render
+
+    comparison = compare(a.baseline, a.results, 100 * a.threshold)
+    sys.stdout.write(render(comparison, a.format))
+    return comparison.exit_code
+
+
+def _baseline(a: argparse.Namespace) -> None:
+    from bench.analysis import baseline
+
+    for path in baseline.write(a.results, a.file):
         out.print(str(path), markup=False)
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,7 @@ class Model(_Part):
     """A task model and the pixels that were coded for it."""
 
     name: str
+    fingerprint: dict[str, str] = {}
     view: str
     """`native`, or `model`: its own resize and crop, found in images.parquet as `model:<name>`."""
 
@@ -57,6 +58,7 @@ class Model(_Part):
 class Experiment(_Part):
     task: str
     dataset: str
+    dataset_fingerprint: str = ""
     n_images: int
     images: tuple[str, ...]
     """Names in data set order; an image's position here is its index everywhere."""
@@ -64,6 +66,11 @@ class Experiment(_Part):
     anchor: str
     methods: dict[str, tuple[int, ...]]
     """Method → QPs."""
+    metrics: dict[str, str] = {}
+    """Metric → direction and version of its definition."""
+    codecs: dict[str, dict[str, str]] = {}
+    preprocessors: dict[str, dict[str, str]] = {}
+    """Method → fingerprint, here and above; only methods that have one."""
 
 
 class Analysis(_Part):
@@ -96,6 +103,8 @@ class Manifest(_Part):
     experiments: tuple[Experiment, ...]
     analysis: Analysis = Analysis()
     failures: tuple[Failure, ...] = ()
+    versions: dict[str, str] = {}
+    device: Any = None
 
 
 def statistics_path(

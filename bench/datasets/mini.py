@@ -207,8 +207,8 @@ def _draw(words: _Words, canvas: Int, owner: Int, index: int, item: _Object) -> 
     owner[top:bottom, left:right][alpha * 2 > _AA * _AA] = index
 
 
-def _finish(words: _Words, canvas: Int) -> NDArray[np.uint8]:
-    """Lighting, sensor noise and 8 bits."""
+def _finish(words: _Words, canvas: Int, noise: _Words | None) -> NDArray[np.uint8]:
+    """Lighting, sensor noise (of `noise` where given) and 8 bits."""
     side = canvas.shape[0]
     light = (
         256
@@ -216,9 +216,14 @@ def _finish(words: _Words, canvas: Int) -> NDArray[np.uint8]:
     )
     lit = np.clip(canvas, 0, 255 * _LEVEL) * light[..., None] // 256
     # Four bytes make a bell of standard deviation 148; the noise has one of 1 to 4 levels.
-    bell = words.bytes(side * side * 12).reshape(4, side, side, 3).sum(axis=0) - 510
+    bell = (noise or words).bytes(side * side * 12).reshape(4, side, side, 3).sum(axis=0) - 510
     noisy = lit + bell * words.between(7, 28) * _LEVEL // 1036
     return np.clip((noisy + _LEVEL // 2) // _LEVEL, 0, 255).astype(np.uint8)
+
+
+def _fresh(task: str, split: str, picture: int, noise: int) -> _Words | None:
+    """Words for the sensor noise of that number; None for 0, the set's own noise."""
+    return _Words(_STREAMS[task, split] + 1000 * noise, picture) if noise else None
 
 
 def _boxes(owner: Int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -232,8 +237,11 @@ def _boxes(owner: Int, count: int) -> tuple[NDArray[np.float64], NDArray[np.floa
     return boxes, areas
 
 
-def render_detection(split: str, picture: int) -> tuple[NDArray[np.uint8], Target]:
-    """One scene of two to seven objects: (192, 192, 3) RGB and its ground truth."""
+def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[np.uint8], Target]:
+    """One scene of two to seven objects: (192, 192, 3) RGB and its ground truth.
+
+    Another `noise` is the same scene under other sensor noise: no picture of the set.
+    """
     words = _Words(_STREAMS["det", split], picture)
     side = SIZES["det"]
     canvas = _background(words, side)
@@ -263,11 +271,16 @@ def render_detection(split: str, picture: int) -> tuple[NDArray[np.uint8], Targe
         "iscrowd": np.zeros(n, bool),
         "ignore": np.zeros(n, bool),
     }
-    return _finish(words, canvas), target
+    return _finish(words, canvas, _fresh("det", split, picture, noise)), target
 
 
-def render_classification(split: str, picture: int) -> tuple[NDArray[np.uint8], Target]:
-    """One object near the middle, (96, 96, 3) RGB, sometimes partly behind another region."""
+def render_classification(
+    split: str, picture: int, noise: int = 0
+) -> tuple[NDArray[np.uint8], Target]:
+    """One object near the middle, (96, 96, 3) RGB, sometimes partly behind another region.
+
+    Another `noise` is the same scene under other sensor noise: no picture of the set.
+    """
     words = _Words(_STREAMS["cls", split], picture)
     side = SIZES["cls"]
     canvas = _background(words, side)
@@ -286,7 +299,8 @@ def render_classification(split: str, picture: int) -> tuple[NDArray[np.uint8], 
             canvas[:, hidden] = strip[:, hidden]
         else:
             canvas[hidden] = strip[hidden]
-    return _finish(words, canvas), {"label": np.array(label, np.int64)}
+    picture_of_8_bits = _finish(words, canvas, _fresh("cls", split, picture, noise))
+    return picture_of_8_bits, {"label": np.array(label, np.int64)}
 
 
 _RENDER = {"det": render_detection, "cls": render_classification}

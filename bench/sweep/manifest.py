@@ -13,6 +13,7 @@ import bench
 from bench.config import BenchConfig
 from bench.sweep.execute import Record
 from bench.sweep.plan import Experiment
+from bench.tasks import TASKS
 
 PACKAGES = (
     "torch",
@@ -96,6 +97,7 @@ def describe(
                     }
                     for m in e.models
                 ],
+                "metrics": {m.name: m.describe() for m in TASKS[e.dataset.task].metrics},
                 "anchor": e.config.anchor,
                 "methods": e.grid(),
                 "codecs": {p.method: p.codec.fingerprint() for p in e.points},

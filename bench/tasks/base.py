@@ -32,6 +32,13 @@ class Metric:
     higher_is_better: bool
     optional: bool = False
     """Whether there are models that have none; results leave it out for those."""
+    version: int = 1
+    """Of its definition, matching included: numbers of another version are not comparable."""
+
+    def describe(self) -> str:
+        """What two results must share to be compared on it."""
+        direction = "higher" if self.higher_is_better else "lower"
+        return f"{direction} is better, version {self.version}"
 
 
 class Task(Protocol):

@@ -1,7 +1,9 @@
 """mini is frozen: the same bytes everywhere, and no scene in two splits."""
 
 import hashlib
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,16 @@ def test_pictures_and_targets_are_the_same_to_the_byte() -> None:
                 for key in sorted(target):
                     digest.update(target[key].tobytes())
     assert digest.hexdigest() == CHECKSUM
+
+
+@pytest.mark.parametrize("render", [mini.render_detection, mini.render_classification])
+def test_fresh_noise_is_the_same_scene(render: Callable[..., Any]) -> None:
+    for i in range(5):
+        (picture, target), (a, same), (b, _) = (render("test", i, noise) for noise in (0, 1, 2))
+        for key in target:
+            np.testing.assert_array_equal(target[key], same[key])
+        off = [abs(x.astype(int) - y).mean() for x, y in ((picture, a), (a, b))]
+        assert all(0.5 < level < 6 for level in off)  # two noises of 1 to 4 levels each
 
 
 def test_splits_and_pictures_differ() -> None:

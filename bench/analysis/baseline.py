@@ -1,0 +1,445 @@
+"""A baseline: what a run measured, kept small enough to be committed and compared with later.
+
+`NAME.json` holds fingerprints and operating points; beside it, in `NAME.<task>.parquet` and
+`NAME.images.parquet`, lie the statistics and the bits of every image, from which a paired interval
+is computed. A results folder can stand in for a baseline file: `Side` is either.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.analysis import fingerprints
+from bench.analysis.curves import Curve, measure, prepare
+from bench.analysis.results import (
+    UNCOMPRESSED,
+    Analysis,
+    Experiment,
+    Failure,
+    Manifest,
+    Model,
+    Results,
+    ResultsError,
+    load,
+    statistics_path,
+)
+from bench.tasks import TASKS
+from bench.tasks.base import Metric
+
+FORMAT, VERSION = "rabench baseline", 1
+DIGITS = 10
+"""Significant ones of every number in the JSON: rounding of other machines stays out of diffs."""
+SMALL = 0.002
+"""Least tolerance of an accuracy across machines, in the metric's unit."""
+
+RATES = ["dataset", "view", "method", "qp", "index", "image", "bits", "width", "height"]
+POINT = ["dataset", "model", "method", "qp"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one task model on one data set got. Row 0 is on the images themselves."""
+
+    metrics: tuple[Metric, ...]
+    clean: Floats
+    """(n_metrics,)"""
+    points: dict[str, dict[int, tuple[Floats, Floats]]]
+    """Method → QP → (1 + resamples,) bpp and (1 + resamples, n_metrics) values"""
+    n_images: int
+
+    def curves(self, method: str, policy: str) -> list[Curve]:
+        """The headline metric's, ready for a BD-rate: on the images, then on each resample."""
+        sign = 1.0 if self.metrics[0].higher_is_better else -1.0
+        points = self.points[method].values()
+        rates = np.column_stack([bpp for bpp, _ in points])
+        qualities = sign * np.column_stack([values[:, 0] for _, values in points])
+        return [prepare(r, q, policy) for r, q in zip(rates, qualities, strict=True)]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A baseline file or a results folder."""
+
+    path: Path
+    manifest: Manifest
+    results: Results | None
+    """None: no statistics, so that only point estimates can be judged."""
+    stored: dict[tuple[str, str], Scores] = field(default_factory=dict)
+    """(data set, model) → what the JSON of a baseline says."""
+    tolerances: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Data set → metric → how far accuracy may differ across machines."""
+    notes: tuple[str, ...] = ()
+
+    def models(self) -> Iterator[tuple[Experiment, Model]]:
+        for experiment in self.manifest.experiments:
+            for model in experiment.models:
+                yield experiment, model
+
+    def scores(
+        self,
+        experiment: Experiment,
+        model: Model,
+        methods: Sequence[str],
+        failures: Sequence[Failure],
+        analysis: Analysis,
+    ) -> Scores:
+        """Of some of its methods, without the images of `failures`, from the statistics; from the
+        JSON where there are none. Raises ResultsError."""
+        if self.results is None:
+            return self.stored[experiment.dataset, model.name]
+        update = {"analysis": analysis, "failures": tuple(failures)}
+        results = replace(self.results, manifest=self.manifest.model_copy(update=update))
+        kept = {m: qps for m, qps in experiment.methods.items() if m in methods}
+        measured = measure(results, experiment.model_copy(update={"methods": kept}), model)
+        clean, *points = measured.points
+        by_method: dict[str, dict[int, tuple[Floats, Floats]]] = {m: {} for m in kept}
+        for point in points:
+            by_method[point.method][point.qp or 0] = point.bpp, point.values
+        return Scores(measured.metrics, clean.values[0], by_method, measured.n_images)
+
+
+def open_side(path: Path) -> Side:
+    """Raises ResultsError for what is missing, unfinished, damaged or of another version."""
+    return _folder(path) if path.is_dir() else _file(path)
+
+
+# --- a results folder -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Measured(Results):
+    """Results that are looked through for numbers that are none."""
+
+    def statistics(
+        self, experiment: Experiment, model: Model, method: str, qp: int | None
+    ) -> pa.Table:
+        table = super().statistics(experiment, model, method, qp)
+        path = statistics_path(
+            self.root, experiment.task, experiment.dataset, model.name, method, qp
+        )
+        _refuse_not_finite(table, path)
+        return table
+
+
+def _refuse_not_finite(table: pa.Table, path: Path) -> None:
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_floating(column.type):
+            bad = pc.sum(pc.invert(pc.is_finite(column))).as_py()
+            if bad:
+                raise ResultsError(
+                    f"{path}: column {name}: {bad} values are NaN or infinite; measure it again"
+                )
+
+
+def _folder(path: Path) -> Side:
+    results = load(path)
+    fingerprints.require(results.manifest, str(path / "manifest.json"))
+    tolerances = {
+        e.dataset: default_tolerance(TASKS[e.task].metrics, e.n_images)
+        for e in results.manifest.experiments
+        if e.task in TASKS
+    }
+    checked = _Measured(path, results.manifest, results.images)
+    return Side(path, results.manifest, checked, tolerances=tolerances)
+
+
+def default_tolerance(metrics: Sequence[Metric], n_images: int) -> dict[str, float]:
+    """Metric → how far it may differ between two machines that measure the same.
+
+    Shares move by whole images (one at a time where rounding tips a decision), losses do not.
+    """
+    return {
+        m.name: float(f"{max(SMALL, 1 / n_images):.3g}") if m.higher_is_better else SMALL
+        for m in metrics
+    }
+
+
+# --- writing a baseline ---------------------------------------------------------------------------
+
+
+def write(folder: Path, file: Path) -> list[Path]:
+    """A results folder → the baseline file and the Parquet files beside it; returns them all.
+
+    Raises ResultsError for a folder that cannot be compared with later.
+    """
+    if file.suffix != ".json":
+        raise ResultsError(f"{file}: a baseline file is called NAME.json")
+    side = _folder(folder)
+    if not list(side.models()):
+        raise ResultsError(f"{folder / 'manifest.json'}: experiments: empty, nothing was measured")
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "analysis": side.manifest.analysis.model_dump(),
+        "environment": {
+            "versions": side.manifest.versions,
+            "device": fingerprints.device_of(side.manifest),
+        },
+        "experiments": [_described(side, e) for e in side.manifest.experiments],
+        "failures": [f.model_dump() for f in side.manifest.failures],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    written = _write_tables(side, file)
+    content["statistics"] = {path.name: _sha256(path) for path in written}
+    content["checksum"] = _checksum(content)
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    file.write_text(text + "\n", encoding="utf-8", newline="\n")
+    return [file, *written]
+
+
+def _described(side: Side, experiment: Experiment) -> dict[str, Any]:
+    described = experiment.model_dump(exclude={"images", "models"})
+    described["tolerance"] = side.tolerances.get(experiment.dataset, {})
+    described["models"] = [
+        model.model_dump() | _points(side, experiment, model) for model in experiment.models
+    ]
+    return described
+
+
+def _points(side: Side, experiment: Experiment, model: Model) -> dict[str, Any]:
+    failures, analysis = side.manifest.failures, _no_resamples(side.manifest.analysis)
+    scores = side.scores(experiment, model, list(experiment.methods), failures, analysis)
+    names = [m.name for m in scores.metrics]
+
+    def numbers(values: Floats) -> dict[str, float | None]:
+        return {n: _rounded(v) for n, v in zip(names, values.tolist(), strict=True)}
+
+    points: dict[str, dict[str, Any]] = {}
+    for method, by_qp in scores.points.items():
+        points[method] = {}
+        for qp, (bpp, values) in by_qp.items():
+            if not np.isfinite(values[0, 0]):
+                raise ResultsError(
+                    f"{side.path}: {names[0]} of {experiment.dataset}, {model.name}, {method}, QP "
+                    f"{qp} is undefined: nothing could be compared with it"
+                )
+            points[method][str(qp)] = {"bpp": _rounded(float(bpp[0])), **numbers(values[0])}
+    return {"n_measured": scores.n_images, "clean": numbers(scores.clean), "points": points}
+
+
+def _no_resamples(analysis: Analysis) -> Analysis:
+    return analysis.model_copy(update={"resamples": 0})
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+
+
+def _write_tables(side: Side, file: Path) -> list[Path]:
+    if side.results is None:
+        raise ResultsError(f"{side.path}: a baseline is made from a results folder")
+    images = side.results.images[RATES].sort_values(RATES[:5], ignore_index=True)
+    tables = {"images": pa.Table.from_pandas(images, preserve_index=False)}
+    for task in sorted({e.task for e in side.manifest.experiments}):
+        parts = [
+            _labelled(side.results.statistics(e, m, method, qp), e.dataset, m.name, method, qp)
+            for e, m in side.models()
+            if e.task == task
+            for method, qps in {UNCOMPRESSED: (None,), **e.methods}.items()
+            for qp in qps
+        ]
+        tables[task] = pa.concat_tables(parts, promote_options="default")
+    paths = []
+    for name, table in tables.items():
+        path = file.with_suffix(f".{name}.parquet")
+        # Scores are the bulk; split into their bytes they compress best.
+        split = {"score": "BYTE_STREAM_SPLIT"} if "score" in table.column_names else None
+        named = [c for c in table.column_names if c != "score"]
+        pq.write_table(
+            table.replace_schema_metadata(None),
+            path,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=named,
+            column_encoding=split,
+        )
+        paths.append(path)
+    return paths
+
+
+def _labelled(table: pa.Table, dataset: str, model: str, method: str, qp: int | None) -> pa.Table:
+    for name, value in reversed(list(zip(POINT, (dataset, model, method, qp), strict=True))):
+        kind = pa.int32() if name == "qp" else pa.string()
+        table = table.add_column(0, name, pa.array([value] * len(table), kind))
+    return table
+
+
+def _sha256(path: Path) -> str:
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    rest = {k: v for k, v in content.items() if k != "checksum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- reading a baseline ---------------------------------------------------------------------------
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Model(Model):
+    n_measured: int
+    clean: dict[str, float | None]
+    points: dict[str, dict[int, dict[str, float | None]]]
+
+
+class _Experiment(Experiment):
+    images: tuple[str, ...] = ()
+    models: tuple[_Model, ...]
+    tolerance: dict[str, float]
+
+
+class _Environment(_Part):
+    versions: dict[str, str]
+    device: dict[str, str]
+
+
+class _Baseline(_Part):
+    format: Literal["rabench baseline"]
+    version: Literal[1]
+    checksum: str
+    analysis: Analysis
+    environment: _Environment
+    experiments: tuple[_Experiment, ...]
+    failures: tuple[Failure, ...]
+    statistics: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Stored(Results):
+    """Results out of a baseline's Parquet files."""
+
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+
+    def statistics(
+        self, experiment: Experiment, model: Model, method: str, qp: int | None
+    ) -> pa.Table:
+        table = self.tables[experiment.task]
+        chosen = pc.is_null(table["qp"]) if qp is None else pc.equal(table["qp"], qp)
+        for name, value in zip(POINT, (experiment.dataset, model.name, method), strict=False):
+            chosen = pc.and_(chosen, pc.equal(table[name], value))
+        return table.filter(chosen).drop_columns(POINT)
+
+
+def _file(path: Path) -> Side:
+    content = _content(path)
+    try:
+        baseline = _Baseline.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ResultsError(f"{path}: {where}: {first['msg']}") from error
+    tables, notes = _tables(path, baseline.statistics)
+    manifest = Manifest(
+        experiments=tuple(_with_images(e, tables) for e in baseline.experiments),
+        analysis=baseline.analysis,
+        failures=baseline.failures,
+        versions=baseline.environment.versions,
+        device=baseline.environment.device,
+    )
+    fingerprints.require(manifest, str(path))
+    images = tables.pop("images").to_pandas() if tables else pd.DataFrame(columns=RATES)
+    return Side(
+        path,
+        manifest,
+        _Stored(path, manifest, images, tables) if tables else None,
+        {(e.dataset, m.name): _scores(path, e, m) for e in baseline.experiments for m in e.models},
+        {e.dataset: e.tolerance for e in baseline.experiments},
+        notes,
+    )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(
+            f"{path}: there is no such baseline or results folder; `run_bench.py baseline RESULTS "
+            f"{path}` makes one"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read as a baseline: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ResultsError(f"{path}: format: this is no baseline of `run_bench.py baseline`")
+    if content.get("version") != VERSION:
+        raise ResultsError(
+            f"{path}: version: {content.get('version')!r}, this rabench reads {VERSION}; make "
+            "the baseline anew"
+        )
+    if content.get("checksum") != _checksum(content):
+        raise ResultsError(
+            f"{path}: checksum: it does not fit the rest of the file, which was edited by hand or "
+            "merged; make the baseline anew from a run"
+        )
+    return content
+
+
+def _tables(path: Path, listed: dict[str, str]) -> tuple[dict[str, pa.Table], tuple[str, ...]]:
+    """By task, and `images`; nothing at all if one is not there."""
+    tables = {}
+    for name, checksum in listed.items():
+        file = path.with_name(name)
+        if not file.exists():
+            return {}, (f"{file} is missing: point estimates are judged alone",)
+        if _sha256(file) != checksum:
+            raise ResultsError(
+                f"{path}: statistics.{name}: {file} is not the file that this baseline was written "
+                "with; restore it, or make the baseline anew"
+            )
+        tables[name.removesuffix(".parquet").rpartition(".")[2]] = pq.read_table(file)
+    return tables, ()
+
+
+def _with_images(experiment: _Experiment, tables: dict[str, pa.Table]) -> Experiment:
+    """With the names of its images, as far as anything says them."""
+    names = [f"image {i}" for i in range(experiment.n_images)]
+    if tables:
+        table = tables["images"]
+        rows = table.filter(pc.equal(table["dataset"], experiment.dataset))
+        for i, name in zip(rows["index"].to_pylist(), rows["image"].to_pylist(), strict=True):
+            names[i] = name
+    fields = experiment.model_dump(include=set(Experiment.model_fields) - {"images"})
+    return Experiment.model_validate(fields | {"images": names})
+
+
+def _scores(path: Path, experiment: _Experiment, model: _Model) -> Scores:
+    task = TASKS.get(experiment.task)
+    if task is None:
+        raise ResultsError(
+            f"{path}: task {experiment.task!r} of {experiment.dataset}; there are: "
+            f"{', '.join(TASKS)}"
+        )
+    metrics = tuple(m for m in task.metrics if m.name in model.clean)
+
+    def row(values: dict[str, float | None]) -> Floats:
+        return np.array([[_or_nan(values.get(m.name)) for m in metrics]])
+
+    points = {
+        method: {
+            qp: (np.array([_or_nan(values.get("bpp"))]), row(values))
+            for qp, values in by_qp.items()
+        }
+        for method, by_qp in model.points.items()
+    }
+    return Scores(metrics, row(model.clean)[0], points, model.n_measured)
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value

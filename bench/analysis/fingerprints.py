@@ -1,0 +1,116 @@
+"""What two results must share to be compared, what is judged then, and what surrounds both.
+
+*Conditions* (images, ground truth, view, task model, metric, QPs, anchor): a difference makes two
+results not comparable. *Subject* (preprocessor and codec): a difference is what is being judged.
+*Environment* (versions of libraries, machine): what should not matter; the gate holds the clean
+accuracy, which no subject touches, to a tolerance to see whether it does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.analysis.results import Experiment, Manifest, Model, ResultsError
+
+ENVIRONMENT = frozenset(
+    ("torch", "torchvision", "timm", "mmdet", "mmcv", "mmengine", "mmpretrain", "device")
+)
+"""Keys of a network's fingerprint that name where it ran, not what it is."""
+
+Fingerprint = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field of a fingerprint; a side that lacks it has None."""
+
+    what: str
+    baseline: str | None
+    run: str | None
+
+    def __str__(self) -> str:
+        short, other = _shortened(self.baseline, self.run)
+        return f"{self.what}: {short} → {other}"
+
+
+def differences(baseline: Mapping[str, str], run: Mapping[str, str]) -> tuple[Difference, ...]:
+    fields = dict.fromkeys([*baseline, *run])
+    return tuple(
+        Difference(field, baseline.get(field), run.get(field))
+        for field in fields
+        if baseline.get(field) != run.get(field)
+    )
+
+
+def model_conditions(experiment: Experiment, model: Model) -> Fingerprint:
+    """Of everything measured with one task model on one data set."""
+    return {
+        "images and ground truth": experiment.dataset_fingerprint,
+        "view": model.view,
+        "anchor": experiment.anchor,
+        **{f"metric {name}": about for name, about in experiment.metrics.items()},
+        **{
+            f"task model's {key}": value
+            for key, value in model.fingerprint.items()
+            if key not in ENVIRONMENT
+        },
+    }
+
+
+def method_conditions(experiment: Experiment, method: str) -> Fingerprint:
+    """Of one method besides. The anchor's QPs count for every method that is compared with it."""
+    anchor = experiment.anchor
+    grid = {f"QPs of {m}": experiment.methods.get(m, ()) for m in (method, anchor)}
+    return {name: ", ".join(map(str, sorted(qps))) for name, qps in grid.items()}
+
+
+def subject(experiment: Experiment, method: str) -> Fingerprint:
+    preprocessor = experiment.preprocessors.get(method, {})
+    return {f"codec's {k}": v for k, v in experiment.codecs[method].items()} | {
+        f"preprocessor's {k}": v for k, v in preprocessor.items() if k not in ENVIRONMENT
+    }
+
+
+def environment(manifest: Manifest) -> Fingerprint:
+    """Versions and machine; the number of its cores changes nothing."""
+    device = device_of(manifest)
+    return manifest.versions | {f"device's {k}": v for k, v in device.items()}
+
+
+def device_of(manifest: Manifest) -> Fingerprint:
+    device = manifest.device if isinstance(manifest.device, Mapping) else {}
+    return {str(k): str(v) for k, v in device.items() if k != "cpus"}
+
+
+def require(manifest: Manifest, where: str) -> None:
+    """Raises ResultsError where a fingerprint is missing, naming file and field."""
+    for i, experiment in enumerate(manifest.experiments):
+        missing = [
+            *(f for f in ("dataset_fingerprint", "metrics") if not getattr(experiment, f)),
+            *(
+                f"models.{j}.fingerprint"
+                for j, m in enumerate(experiment.models)
+                if not m.fingerprint
+            ),
+            *(f"codecs.{m}" for m in experiment.methods if not experiment.codecs.get(m)),
+        ]
+        if missing:
+            raise ResultsError(
+                f"{where}: experiments.{i}.{missing[0]}: missing, so nobody can say what was "
+                "measured; run it again with this version"
+            )
+
+
+def _shortened(a: str | None, b: str | None) -> tuple[str, str]:
+    """Two values cut down to where they differ, so that long settings stay readable."""
+    if a is None or b is None:
+        return tuple("none" if v is None else _cut(v) for v in (a, b))  # type: ignore[return-value]
+    if len(a) <= 40 and len(b) <= 40:
+        return a, b
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), 0)
+    start = max(0, start - 12)
+    dots = "…" if start else ""
+    return dots + _cut(a[start:]), dots + _cut(b[start:])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 32 else text[:32] + "…"
