@@ -286,14 +286,18 @@ def _train(a: argparse.Namespace) -> None:
 
 def _list(a: argparse.Namespace) -> None:
     from bench import config as configs
-    from bench.codecs import CODECS
+    from bench.codecs import CODECS, make
+    from bench.codecs.base import says
     from bench.datasets import DATASETS
     from bench.models import LIBRARIES
 
     if a.what == "codecs":
         for name in CODECS.names():
-            codec = CODECS.get(name)()
-            out.print(f"{name}  QP {codec.qps.start}…{codec.qps[-1]}", markup=False)
+            try:
+                line = f"QP {says(make(name).qps)}"
+            except ConfigError as error:
+                line = f"not usable here: {error}"
+            out.print(f"{name}  {line}", markup=False)
     elif a.what == "datasets":
         for name in DATASETS.names():
             out.print(name, markup=False)

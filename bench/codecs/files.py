@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.codecs import make
+from bench.codecs.base import says
 from bench.codecs.bpg import BpgCodec
 from bench.codecs.bpg.bits import BpgError
 from bench.codecs.bpg.container import BpgFile
@@ -85,9 +86,7 @@ def encode_file(
     if qp is None and len(coder.qps) == 1:
         qp = coder.qps[0]
     if qp is None or qp not in coder.qps:
-        raise ConfigError(
-            f"--qp {qp}: {coder.name} takes {coder.qps[0]}…{coder.qps[-1]}, larger is coarser"
-        )
+        raise ConfigError(f"--qp {qp}: {coder.name} takes {says(coder.qps)}, larger is coarser")
     rgb, alpha = read_picture(source)
     if alpha is not None and background is not None:
         rgb, alpha = Picture(rgb, alpha, Header(1, 1)).over(BACKGROUNDS[background]), None
