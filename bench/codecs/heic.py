@@ -25,7 +25,7 @@ class HeicCodec(MappedCodec):
     """HEIC as libheif writes it: 8 bits, 4:2:0, x265's preset slow and tune ssim, by quality."""
 
     name = "heic"
-    knob = "quality"
+    knob = "qualities"
     values = QUALITY_HEIC
     settings: ClassVar[dict[str, Any]] = {
         "subsampling": "4:2:0",

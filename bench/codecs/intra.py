@@ -12,6 +12,7 @@ its edge where the encoder wants an even or a longer side, and the decoder crops
 
 import ctypes
 import os
+from abc import abstractmethod
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
@@ -32,7 +33,6 @@ from bench.codecs.mapped import MappedCodec
 from bench.errors import CodecError, ConfigError
 
 _SEI = 6
-_SLICE_IDR = 5
 
 # read by SVT-AV1 when it first speaks: its greeting and warnings go to stderr past every log
 os.environ.setdefault("SVT_LOG", "0")
@@ -59,7 +59,7 @@ QP_AV1 = (  # by QP
 class IntraCodec(MappedCodec):
     """What av1 and h264 share: container, colours, padding."""
 
-    knob = "encoder_qp"
+    knob = "encoder_qps"
     encoder: ClassVar[str]
     decoder: ClassVar[str]
     multiple: ClassVar[int]
@@ -107,8 +107,9 @@ class IntraCodec(MappedCodec):
             raise CodecError(f"{self.name}: the data are damaged or end early")
         return frames[0]
 
+    @abstractmethod
     def stream(self, frame: av.VideoFrame, qp: int) -> bytes:
-        raise NotImplementedError
+        """What a decoder needs of the encoder's stream. May raise av.FFmpegError."""
 
     def library(self) -> dict[str, str]:
         return {

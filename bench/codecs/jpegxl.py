@@ -24,7 +24,7 @@ class JpegXlCodec(MappedCodec):
     """Lossy JPEG XL (VarDCT) by its distance, one naked codestream without the container."""
 
     name = "jpegxl"
-    knob = "distance"
+    knob = "distances"
     values = DISTANCE
     settings: ClassVar[dict[str, Any]] = {"effort": 7, "usecontainer": False, "numthreads": 1}
 

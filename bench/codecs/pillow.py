@@ -38,11 +38,20 @@ PSNR_JPEG2000 = (  # by QP
 )
 # fmt: on
 
+# fmt: off
+QUALITY_AVIF = (  # by QP
+    100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100,
+    100, 98, 97, 95, 94, 92, 90, 89, 87, 86, 83, 79, 76,
+    73, 70, 67, 63, 62, 59, 56, 54, 51, 48, 46, 43, 40,
+    35, 32, 29, 24, 21, 16, 11, 8, 6, 5, 3, 2, 0,
+)
+# fmt: on
+
 
 class PillowCodec(MappedCodec):
     """A format of Pillow's, by a quality of 1…100 (larger is finer) unless it says otherwise."""
 
-    knob = "quality"
+    knob = "qualities"
     format: ClassVar[str]
     feature: ClassVar[str]
     """Pillow's name of the library."""
@@ -106,7 +115,7 @@ class AvifCodec(PillowCodec):
     name = "avif"
     format = "AVIF"
     feature = "avif"
-    values = tuple(range(52, 0, -1))
+    values = QUALITY_AVIF
     settings: ClassVar = {
         "subsampling": "4:2:0",
         "range": "full",
@@ -127,7 +136,7 @@ class Jpeg2000Codec(PillowCodec):
     """JPEG 2000 by OpenJPEG, 9/7 wavelet, one layer, each picture to the same PSNR in dB."""
 
     name = "jpeg2000"
-    knob = "psnr"
+    knob = "psnrs"
     format = "JPEG2000"
     feature = "jpg_2000"
     values = PSNR_JPEG2000
