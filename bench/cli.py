@@ -316,12 +316,12 @@ def _list(a: argparse.Namespace) -> None:
 def _codec(a: argparse.Namespace) -> None:
     from bench.codecs import files
 
+    spec = files.spec(a.codec, a.option or [])
     if a.action == "info":
-        out.print(files.info_text(a.input), markup=False)
+        out.print(files.info_text(a.input, spec), markup=False)
         return
     if a.output is None:
         raise ConfigError(f"codec {a.action} needs an output file after {a.input}")
-    spec = files.spec(a.codec, a.option or [])
     if a.action == "encode":
         line = files.encode_file(a.input, a.output, spec, a.qp, a.background)
     else:

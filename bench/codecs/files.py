@@ -1,4 +1,4 @@
-"""A codec by hand: picture files in and out, and what a .bpg file says of itself.
+"""A codec by hand: picture files in and out, and what a coded file says of itself.
 
 Each function checks its arguments and raises ConfigError for them, DataError for a picture that
 cannot be read, CodecError for what cannot be coded.
@@ -149,9 +149,16 @@ def decode_file(
     return f"{target}: {pixels.shape[1]}×{pixels.shape[0]} pixels"
 
 
-def info_text(source: Path) -> str:
-    """What `bpgdec -i` prints of a .bpg file, and more, without decoding it."""
-    data = _read(source)
+def info_text(source: Path, codec: str | Mapping[str, object] = "bpg") -> str:
+    """What `bpgdec -i` prints of a .bpg file, and more, without decoding it.
+
+    Of another codec's file its size, which takes decoding it.
+    """
+    coder, data = make(codec), _read(source)
+    if coder.name != BpgCodec.name:
+        height, width = coder.decode(data).shape[:2]
+        bpp = 8 * len(data) / (width * height)
+        return f"{coder.name}: {width}×{height} pixels\nfile: {len(data)} bytes, {bpp:.4f} bpp"
     try:
         file = BpgFile.parse(data, 2**64)
     except BpgError as error:

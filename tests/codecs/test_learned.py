@@ -26,6 +26,7 @@ SIZES = {  # constructor arguments of small networks
     "cheng2020-attn": (12,),
 }
 NAMES = list(SIZES)
+AUTOREGRESSIVE = ("mbt2018", "cheng2020-anchor", "cheng2020-attn")
 
 
 def _network(name: str, seed: int = 0) -> Any:
@@ -61,9 +62,9 @@ def _codec(files: dict[str, Path], name: str, quality: int = 3) -> LearnedCodec:
 def test_the_decoder_puts_out_what_the_network_does_without_a_file(
     name: str, width: int, height: int, files: dict[str, Path]
 ) -> None:
-    """Pixels equal those of `compress` and `decompress` without our file in between, exactly; and
-    those of the forward pass, whose rounding of the latent is the same where nothing is estimated
-    from neighbours, to a level (its z is rounded about medians)."""
+    """Pixels equal those of `compress` and `decompress` without our file in between, exactly. They
+    equal the forward pass to a level where no part of the latent is predicted from its neighbours:
+    there the forward pass rounds the latent itself, and the coder its distance from the mean."""
     codec, rgb = _codec(files, name), natural_picture(width, height)
     data = codec.encode(rgb, 38)
     decoded = codec.decode(data)
@@ -77,8 +78,9 @@ def test_the_decoder_puts_out_what_the_network_does_without_a_file(
         direct = network.decompress(coded["strings"], coded["shape"])["x_hat"]
         forward = network(x)["x_hat"].clamp(0, 1)
     assert np.array_equal(decoded, _pixels(direct)[:height, :width])
-    apart = np.abs(decoded.astype(int) - _pixels(forward)[:height, :width])
-    assert apart.max() <= 1
+    if name not in AUTOREGRESSIVE:
+        apart = np.abs(decoded.astype(int) - _pixels(forward)[:height, :width])
+        assert apart.max() <= 1
     # the file is the strings and the header: quality, two sides, a length, a checksum
     strings = sum(len(s[0]) for s in coded["strings"])
     header = (
