@@ -1,7 +1,7 @@
 """HEIC through pillow-heif: libheif's container, x265 to encode, libde265 to decode."""
 
 import io
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +27,13 @@ class HeicCodec(MappedCodec):
     name = "heic"
     knob = "qualities"
     values = QUALITY_HEIC
-    settings: ClassVar[dict[str, Any]] = {
-        "subsampling": "4:2:0",
-        "enc_params": {
-            "preset": "slow",
-            "tune": "ssim",
-            # one thread, or the bytes depend on the number of cores
-            "x265:pools": "none",
-            "x265:wpp": "0",
-            "x265:frame-threads": "1",
-        },
+    settings: ClassVar[dict[str, str]] = {
+        "preset": "slow",
+        "tune": "ssim",
+        # one thread, or the bytes depend on the number of cores
+        "x265:pools": "none",
+        "x265:wpp": "0",
+        "x265:frame-threads": "1",
     }
 
     def __init__(self) -> None:
@@ -48,7 +45,13 @@ class HeicCodec(MappedCodec):
         out = io.BytesIO()
         height, width = rgb.shape[:2]
         pillow_heif.encode(
-            "RGB", (width, height), rgb.tobytes(), out, quality=int(value), **self.settings
+            "RGB",
+            (width, height),
+            rgb.tobytes(),
+            out,
+            quality=int(value),
+            subsampling="4:2:0",
+            enc_params=dict(self.settings),  # a copy: pillow-heif writes into it
         )
         return out.getvalue()
 
@@ -67,5 +70,5 @@ class HeicCodec(MappedCodec):
             "encoder": info["encoders"].get("x265", "unknown"),
             "decoder": info["decoders"].get("libde265", "unknown"),
             **versions("pillow-heif"),
-            "settings": str(self.settings),
+            "settings": " ".join(f"{key}={value}" for key, value in self.settings.items()),
         }

@@ -48,8 +48,8 @@ class LearnedCodec:
     """A network of CompressAI's zoo; each of its qualities is a checkpoint and a QP.
 
     QP 44 - 3 (quality - 1): neighbouring qualities were trained with a λ about twice as large, and
-    in HEVC λ doubles every three QPs; QP 44 is where 1/λ of HEVC's own mode decision comes nearest
-    to CompressAI's λ of 0.0018. Rates are the network's affair and were not fitted.
+    in HEVC λ doubles every three QPs; docs/codecs.md says why it begins at 44. Rates are the
+    network's affair and were not fitted.
 
     weights: files by quality; for those that are not there, CompressAI's hub. Pictures are coded
     one at a time on one thread: the decoder must find the very numbers that the encoder had.

@@ -239,8 +239,13 @@ def test_a_file_of_another_codec_is_refused(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_fingerprint_names_library_version_and_settings(name: str) -> None:
-    fingerprint = make(name).fingerprint()
+def test_the_fingerprint_names_library_version_and_settings(
+    name: str, natural: NDArray[np.uint8]
+) -> None:
+    codec = make(name)
+    fingerprint = codec.fingerprint()
+    codec.encode(natural[:20, :20], 30)
+    assert codec.fingerprint() == fingerprint  # a library may write into what it is given
     assert fingerprint["codec"] == name
     assert fingerprint["settings"]
     assert fingerprint[LIBRARY[name]].lstrip("v")[0].isdigit()
