@@ -68,14 +68,15 @@ class IntraCodec(MappedCodec):
     """and to no less than this."""
 
     def __init__(self) -> None:
-        for name, mode in ((self.encoder, "w"), (self.decoder, "r")):
-            try:
-                av.codec.Codec(name, mode)
-            except ValueError:  # av.codec.codec.UnknownCodecError
-                raise ConfigError(
-                    f"codec {self.name} needs {name} in PyAV, and this PyAV ({av.__version__}) was "
-                    f"built without it. Install its wheel: pip install --only-binary av 'av>=14'"
-                ) from None
+        try:
+            av.codec.Codec(self.encoder, "w")
+            av.codec.Codec(self.decoder, "r")
+        except ValueError as error:  # av.codec.codec.UnknownCodecError
+            raise ConfigError(
+                f"codec {self.name} needs {self.encoder} and {self.decoder} in PyAV, and this PyAV "
+                f"({av.__version__}) was built without {error}. Install its wheel: "
+                "pip install --only-binary av 'av>=14'"
+            ) from None
 
     def coded_size(self, width: int, height: int) -> tuple[int, int]:
         """A picture's size → that of the picture that the encoder is given."""

@@ -14,6 +14,7 @@ Plane = NDArray[np.uint8] | NDArray[np.uint16]
 def encode_frame(encoder: str, frame: av.VideoFrame, options: Mapping[str, str]) -> bytes:
     """The stream of one picture. Raises av.FFmpegError."""
     context = VideoCodecContext.create(encoder, "w")
+    assert isinstance(context, VideoCodecContext)  # for the type checker
     context.width, context.height = frame.width, frame.height
     context.pix_fmt = frame.format.name
     context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
@@ -25,7 +26,8 @@ def encode_frame(encoder: str, frame: av.VideoFrame, options: Mapping[str, str])
 
 def decode_frames(decoder: str, stream: bytes) -> list[av.VideoFrame]:
     """All pictures of a stream; a decoder is told to refuse damage. Raises av.FFmpegError."""
-    context = av.CodecContext.create(decoder, "r")
+    context = VideoCodecContext.create(decoder, "r")
+    assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
     context.options = {"err_detect": "explode"}
     return [*context.decode(av.Packet(stream)), *context.decode(None)]

@@ -313,5 +313,7 @@ def test_a_pyav_built_without_the_encoder_is_named(
         raise ValueError(name)
 
     monkeypatch.setattr(av.codec, "Codec", without)
-    with pytest.raises(ConfigError, match=rf"codec {name} needs lib.* in PyAV.*pip install"):
+    with pytest.raises(
+        ConfigError, match=rf"codec {name} needs lib.* in PyAV.*without lib.*pip install"
+    ):
         make(name)
