@@ -322,14 +322,18 @@ def _train(a: argparse.Namespace) -> None:
 
 def _list(a: argparse.Namespace) -> None:
     from bench import config as configs
-    from bench.codecs import CODECS
+    from bench.codecs import CODECS, make
+    from bench.codecs.base import says
     from bench.datasets import DATASETS
     from bench.models import LIBRARIES
 
     if a.what == "codecs":
         for name in CODECS.names():
-            codec = CODECS.get(name)()
-            out.print(f"{name}  QP {codec.qps.start}…{codec.qps[-1]}", markup=False)
+            try:
+                line = f"QP {says(make(name).qps)}"
+            except ConfigError as error:
+                line = f"not usable here: {error}"
+            out.print(f"{name}  {line}", markup=False)
     elif a.what == "datasets":
         for name in DATASETS.names():
             out.print(name, markup=False)
@@ -348,12 +352,12 @@ def _list(a: argparse.Namespace) -> None:
 def _codec(a: argparse.Namespace) -> None:
     from bench.codecs import files
 
+    spec = files.spec(a.codec, a.option or [])
     if a.action == "info":
-        out.print(files.info_text(a.input), markup=False)
+        out.print(files.info_text(a.input, spec), markup=False)
         return
     if a.output is None:
         raise ConfigError(f"codec {a.action} needs an output file after {a.input}")
-    spec = files.spec(a.codec, a.option or [])
     if a.action == "encode":
         line = files.encode_file(a.input, a.output, spec, a.qp, a.background)
     else:

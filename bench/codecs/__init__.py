@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from bench.codecs import bpg, pillow
+from bench.codecs import bpg, heic, intra, jpegxl, learned, pillow, vvc
 from bench.codecs.base import CODECS, Codec
 from bench.codecs.options import check_options
 from bench.errors import ConfigError
 
-__all__ = ["CODECS", "Codec", "bpg", "make", "pillow"]
+__all__ = ["CODECS", "Codec", "bpg", "heic", "intra", "jpegxl", "learned", "make", "pillow", "vvc"]
 
 
 def make(spec: str | Mapping[str, object]) -> Codec:

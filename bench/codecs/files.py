@@ -1,4 +1,4 @@
-"""A codec by hand: picture files in and out, and what a .bpg file says of itself.
+"""A codec by hand: picture files in and out, and what a coded file says of itself.
 
 Each function checks its arguments and raises ConfigError for them, DataError for a picture that
 cannot be read, CodecError for what cannot be coded.
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.codecs import make
+from bench.codecs.base import says
 from bench.codecs.bpg import BpgCodec
 from bench.codecs.bpg.bits import BpgError
 from bench.codecs.bpg.container import BpgFile
@@ -85,9 +86,7 @@ def encode_file(
     if qp is None and len(coder.qps) == 1:
         qp = coder.qps[0]
     if qp is None or qp not in coder.qps:
-        raise ConfigError(
-            f"--qp {qp}: {coder.name} takes {coder.qps[0]}…{coder.qps[-1]}, larger is coarser"
-        )
+        raise ConfigError(f"--qp {qp}: {coder.name} takes {says(coder.qps)}, larger is coarser")
     rgb, alpha = read_picture(source)
     if alpha is not None and background is not None:
         rgb, alpha = Picture(rgb, alpha, Header(1, 1)).over(BACKGROUNDS[background]), None
@@ -150,9 +149,16 @@ def decode_file(
     return f"{target}: {pixels.shape[1]}×{pixels.shape[0]} pixels"
 
 
-def info_text(source: Path) -> str:
-    """What `bpgdec -i` prints of a .bpg file, and more, without decoding it."""
-    data = _read(source)
+def info_text(source: Path, codec: str | Mapping[str, object] = "bpg") -> str:
+    """What `bpgdec -i` prints of a .bpg file, and more, without decoding it.
+
+    Of another codec's file its size, which takes decoding it.
+    """
+    coder, data = make(codec), _read(source)
+    if coder.name != BpgCodec.name:
+        height, width = coder.decode(data).shape[:2]
+        bpp = 8 * len(data) / (width * height)
+        return f"{coder.name}: {width}×{height} pixels\nfile: {len(data)} bytes, {bpp:.4f} bpp"
     try:
         file = BpgFile.parse(data, 2**64)
     except BpgError as error:

@@ -1,15 +1,16 @@
-"""JPEG and WebP through Pillow, their quality turned into a QP beside BPG's."""
+"""JPEG, WebP, AVIF and JPEG 2000 through Pillow."""
 
 import io
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
 
 from bench.codecs.base import CODECS
-from bench.errors import CodecError
+from bench.codecs.libraries import versions
+from bench.codecs.mapped import MappedCodec
+from bench.errors import ConfigError
 
 # fmt: off
 QUALITY_JPEG = (  # by QP
@@ -28,63 +29,60 @@ QUALITY_WEBP = (  # by QP
 )
 # fmt: on
 
+# fmt: off
+PSNR_JPEG2000 = (  # by QP
+    54.32, 53.86, 53.5, 53.13, 52.77, 51.39, 50.18, 49.1, 48.07, 47.15, 46.28, 45.49, 44.73,
+    44, 43.3, 42.64, 41.99, 41.28, 40.58, 39.94, 39.25, 38.57, 37.89, 37.15, 36.48, 35.81,
+    35.07, 34.35, 33.68, 32.94, 32.24, 31.55, 30.87, 30.2, 29.59, 28.92, 28.28, 27.7, 27.13,
+    26.61, 26.09, 25.5, 24.97, 24.43, 23.91, 23.39, 22.88, 22.35, 21.86, 21.33, 20.8, 20.35,
+)
+# fmt: on
 
-class PillowCodec:
-    """A format of Pillow's whose quality of 1…100 (larger is finer) is chosen by the QP.
+# fmt: off
+QUALITY_AVIF = (  # by QP
+    100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100,
+    100, 98, 97, 95, 94, 92, 90, 89, 87, 86, 83, 79, 76,
+    73, 70, 67, 63, 62, 59, 56, 54, 51, 48, 46, 43, 40,
+    35, 32, 29, 24, 21, 16, 11, 8, 6, 5, 3, 2, 0,
+)
+# fmt: on
 
-    QP 0…51 index a table of qualities, fitted once on twelve photographs of COCO train2017 at
-    their own size: at a QP stands the quality whose mean bits per pixel are the nearest, as a
-    ratio, to those of `bpg` at that QP, while the qualities fall strictly from 100 on. So one
-    list of QPs gives curves over about the same rates. At the ends a format cannot follow BPG:
-    up to QP 9 (jpeg) and QP 12 (webp) the quality stays 100, and above QP 40 the smallest
-    qualities are dealt out one by one though they spend more bits than BPG does. Means, in bpp:
 
-        QP     22    25    28    31    34    37    40    44    48    51
-        bpg   2.55  2.01  1.54  1.14  0.83  0.56  0.36  0.18  0.09  0.05
-        jpeg  2.50  2.06  1.56  1.14  0.82  0.56  0.38  0.28  0.17  0.10
-        webp  2.58  1.98  1.54  1.14  0.82  0.55  0.40  0.34  0.27  0.20
+class PillowCodec(MappedCodec):
+    """A format of Pillow's, by a quality of 1…100 (larger is finer) unless it says otherwise."""
 
-    Any number of threads may share an object: it has no state.
-    """
+    knob = "qualities"
+    format: ClassVar[str]
+    feature: ClassVar[str]
+    """Pillow's name of the library."""
+    settings: ClassVar[dict[str, Any]]
 
-    name: str
-    qps = range(0, 52)
-    format: str
-    library: str
-    qualities: tuple[int, ...]
-    settings: dict[str, Any]
-
-    def encode(self, rgb: NDArray[np.uint8], qp: int) -> bytes:
-        """(H, W, 3) sRGB from 1×1 up, QP 0…51 → the whole file. Raises CodecError."""
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-            raise CodecError(
-                f"{self.name} codes (H, W, 3) uint8 pixels, not {rgb.shape} {rgb.dtype}"
+    def __init__(self) -> None:
+        if not features.check(self.feature):
+            raise ConfigError(
+                f"codec {self.name} needs Pillow with {self.feature}, and this Pillow "
+                f"({versions('pillow')['pillow']}) was built without it. Install its wheel: "
+                "pip install --only-binary pillow 'pillow>=11.3'"
             )
-        if qp not in self.qps:
-            raise CodecError(f"{self.name} has QP {self.qps[0]} to {self.qps[-1]}, not {qp}")
+
+    def by_value(self, value: float) -> dict[str, Any]:
+        """What Pillow is told for a value of the knob."""
+        return {"quality": int(value)}
+
+    def encode_at(self, rgb: NDArray[np.uint8], value: float) -> bytes:
         out = io.BytesIO()
-        try:
-            Image.fromarray(rgb).save(out, self.format, quality=self.qualities[qp], **self.settings)
-        except (OSError, ValueError) as error:
-            size = f"{rgb.shape[1]}×{rgb.shape[0]}"
-            raise CodecError(f"{self.name} could not encode {size} pixels: {error}") from error
+        Image.fromarray(rgb).save(out, self.format, **self.by_value(value), **self.settings)
         return out.getvalue()
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """The whole file → (H, W, 3) sRGB; nothing but this format. Raises CodecError."""
-        try:
-            with Image.open(io.BytesIO(data), formats=[self.format]) as image:
-                return np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise CodecError(f"{self.name} could not decode {len(data)} bytes: {error}") from error
+    def pixels(self, data: bytes) -> NDArray[np.uint8]:
+        with Image.open(io.BytesIO(data), formats=[self.format]) as image:
+            return np.array(image.convert("RGB"))
 
-    def fingerprint(self) -> dict[str, str]:
+    def library(self) -> dict[str, str]:
         return {
-            "codec": self.name,
-            "pillow": PIL.__version__,
-            self.library: str(features.version(self.library)),
+            **versions("pillow"),
+            self.feature: str(features.version(self.feature)),
             "settings": ":".join(f"{key}={value}" for key, value in self.settings.items()),
-            "qualities": ",".join(map(str, self.qualities)),
         }
 
 
@@ -94,9 +92,9 @@ class JpegCodec(PillowCodec):
 
     name = "jpeg"
     format = "JPEG"
-    library = "libjpeg_turbo"
-    qualities = QUALITY_JPEG
-    settings = {"subsampling": "4:2:0", "optimize": True, "progressive": False}  # noqa: RUF012
+    feature = "libjpeg_turbo"
+    values = QUALITY_JPEG
+    settings: ClassVar = {"subsampling": "4:2:0", "optimize": True, "progressive": False}
 
 
 @CODECS.register("webp")
@@ -105,6 +103,44 @@ class WebpCodec(PillowCodec):
 
     name = "webp"
     format = "WEBP"
-    library = "webp"
-    qualities = QUALITY_WEBP
-    settings = {"lossless": False, "method": 6}  # noqa: RUF012
+    feature = "webp"
+    values = QUALITY_WEBP
+    settings: ClassVar = {"lossless": False, "method": 6}
+
+
+@CODECS.register("avif")
+class AvifCodec(PillowCodec):
+    """AVIF by libaom, 4:2:0, full range, one tile."""
+
+    name = "avif"
+    format = "AVIF"
+    feature = "avif"
+    values = QUALITY_AVIF
+    settings: ClassVar = {
+        "subsampling": "4:2:0",
+        "range": "full",
+        "speed": 4,
+        "codec": "aom",
+        "max_threads": 1,
+        "autotiling": False,
+    }
+
+    def library(self) -> dict[str, str]:
+        from PIL import _avif
+
+        return {**super().library(), "codecs": _avif.codec_versions()}
+
+
+@CODECS.register("jpeg2000")
+class Jpeg2000Codec(PillowCodec):
+    """JPEG 2000 by OpenJPEG, 9/7 wavelet, one layer, each picture to the same PSNR in dB."""
+
+    name = "jpeg2000"
+    knob = "psnrs"
+    format = "JPEG2000"
+    feature = "jpg_2000"
+    values = PSNR_JPEG2000
+    settings: ClassVar = {"quality_mode": "dB", "irreversible": True, "mct": 1, "no_jp2": True}
+
+    def by_value(self, value: float) -> dict[str, Any]:
+        return {"quality_layers": [value]}

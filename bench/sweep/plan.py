@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import codecs, datasets, models, preprocessors
-from bench.codecs.base import Codec
+from bench.codecs.base import Codec, prepare, says
 from bench.config import BenchConfig, DatasetConfig, Expected, ExperimentConfig, ModelConfig
 from bench.datasets.base import Dataset
 from bench.datasets.views import native
@@ -110,10 +110,11 @@ def _points(config: ExperimentConfig, device: torch.device) -> list[Point]:
         for qp in qps:
             if qp not in codec.qps:
                 raise ConfigError(
-                    f"methods.{name}.qps: {qp} is outside {codec.qps.start}…{codec.qps[-1]}, "
-                    f"the range of codec {codec.name!r}"
+                    f"methods.{name}.qps: {qp} is not a QP of codec {codec.name!r}: "
+                    f"{says(codec.qps)}"
                 )
             points.append(Point(name, codec, qp, preprocessor))
+        prepare(codec, qps)
     return points
 
 

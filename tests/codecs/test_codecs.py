@@ -2,24 +2,62 @@
 
 import itertools
 import multiprocessing
+import os
+import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.util import find_spec
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pictures import natural_picture, psnr
+from PIL import features
 
 from bench.codecs import CODECS, Codec, make
+from bench.codecs.mapped import MappedCodec
 from bench.errors import CodecError, ConfigError
 
-NAMES = ["bpg", "jpeg", "webp"]
-SIGNATURE = {"bpg": b"BPG\xfb", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+LIBRARY = {  # of each codec, as its fingerprint names it
+    "bpg": "x265",
+    "jpeg": "libjpeg_turbo",
+    "webp": "webp",
+    "avif": "avif",
+    "jpeg2000": "jpg_2000",
+    "jpegxl": "libjxl",
+    "heic": "libheif",
+    "av1": "svt-av1",
+    "h264": "x264",
+}
+NEEDS = {"jpegxl": "imagecodecs", "heic": "pillow_heif"}
+NAMES = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            name in NEEDS and find_spec(NEEDS[name]) is None,
+            reason=f"{NEEDS.get(name)} is not installed (the extra `codecs`)",
+        ),
+    )
+    for name in LIBRARY
+]
+USABLE = [name for name in LIBRARY if name not in NEEDS or find_spec(NEEDS[name])]
+SIGNATURE = {
+    "bpg": b"BPG\xfb",
+    "jpeg": b"\xff\xd8\xff",
+    "webp": b"RIFF",
+    "avif": b"\x00\x00\x00\x20ftypavif",
+    "jpeg2000": b"\xff\x4f\xff\x51",
+    "jpegxl": b"\xff\x0a",
+    "heic": b"\x00\x00\x00",  # and the length of the box ftyp
+    "av1": b"",  # the picture's size
+    "h264": b"",
+}
 
 
 def test_they_are_registered() -> None:
-    assert set(NAMES) <= set(CODECS.names())
+    assert set(LIBRARY) <= set(CODECS.names())
     with pytest.raises(ConfigError, match="unknown codec 'bgp'"):
         make("bgp")
 
@@ -36,6 +74,7 @@ def test_they_are_registered() -> None:
 @example(width=40, height=3, qp=25, seed=0)
 @example(width=24, height=24, qp=31, seed=0)
 @example(width=63, height=65, qp=44, seed=0)
+@example(width=17, height=40, qp=37, seed=0)
 @given(
     width=st.integers(1, 70),
     height=st.integers(1, 70),
@@ -53,8 +92,8 @@ def test_a_round_trip_keeps_the_size_and_the_picture(
     assert decoded.shape == rgb.shape
     assert decoded.dtype == np.uint8
     # coarse on purpose: a shift, a swapped channel or the padding in the picture would fail it
-    assert psnr(decoded, rgb) > 36 - 0.4 * qp
-    assert abs(decoded.mean() - rgb.mean()) < 2 + 0.5 * qp
+    assert psnr(decoded, rgb) > 33 - 0.4 * qp
+    assert abs(decoded.mean() - rgb.mean()) < 3 + 0.5 * qp
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,14 +127,23 @@ def _encode(codec: Codec, picture: NDArray[np.uint8]) -> bytes:
     return codec.encode(picture, 34)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 8])
-def test_processes_do_not_change_the_bytes(processes: int, natural: NDArray[np.uint8]) -> None:
+def _pin(cores: set[int]) -> None:
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.parametrize(("processes", "cores"), [(1, 1), (2, 2), (8, 2)])
+def test_processes_and_cores_do_not_change_the_bytes(
+    processes: int, cores: int, natural: NDArray[np.uint8]
+) -> None:
     """Codecs travel to them, so they are picklable; bpg's options travel along."""
-    codecs: list[Codec] = [*map(make, NAMES), make({"name": "bpg", "pixel_format": "4:4:4"})]
+    if len(os.sched_getaffinity(0)) < cores:
+        pytest.skip(f"no {cores} cores here")
+    codecs: list[Codec] = [*map(make, USABLE), make({"name": "bpg", "pixel_format": "4:4:4"})]
     pairs = [(codec, natural[i : i + 40, i : 66 + i]) for codec in codecs for i in range(3)]
     expected = [_encode(*pair) for pair in pairs]
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    pinned = set(sorted(os.sched_getaffinity(0))[:cores])
+    with ProcessPoolExecutor(processes, context, _pin, (pinned,)) as pool:
         assert list(pool.map(_encode, *zip(*pairs, strict=True))) == expected
 
 
@@ -162,23 +210,58 @@ def test_a_file_cut_short_is_refused(name: str, natural: NDArray[np.uint8]) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_fingerprint_names_library_version_and_settings(name: str) -> None:
-    fingerprint = make(name).fingerprint()
+def test_damage_gives_a_picture_or_an_error(name: str, natural: NDArray[np.uint8]) -> None:
+    """Most of these formats have no checksum; nothing but CodecError may come out."""
+    codec = make(name)
+    data = codec.encode(natural, 33)
+    rng = np.random.default_rng(2)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(data)
+        for at in rng.integers(0, len(data), rng.integers(1, 6)):
+            damaged[at] = rng.integers(0, 256)
+        try:
+            assert codec.decode(bytes(damaged)).dtype == np.uint8
+        except CodecError:
+            refused += 1
+    assert refused
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("other", USABLE)
+def test_a_file_of_another_codec_is_refused(
+    name: str, other: str, natural: NDArray[np.uint8]
+) -> None:
+    if name == other:
+        return
+    with pytest.raises(CodecError):
+        make(name).decode(make(other).encode(natural, 33))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_fingerprint_names_library_version_and_settings(
+    name: str, natural: NDArray[np.uint8]
+) -> None:
+    codec = make(name)
+    fingerprint = codec.fingerprint()
+    codec.encode(natural[:20, :20], 30)
+    assert codec.fingerprint() == fingerprint  # a library may write into what it is given
     assert fingerprint["codec"] == name
     assert fingerprint["settings"]
-    library = {"bpg": "x265", "jpeg": "libjpeg_turbo", "webp": "webp"}[name]
-    assert fingerprint[library][0].isdigit()
+    assert fingerprint[LIBRARY[name]].lstrip("v")[0].isdigit()
     assert fingerprint == make(name).fingerprint()
 
 
-@pytest.mark.parametrize("name", ["jpeg", "webp"])
-def test_the_qualities_fall_strictly_once_the_rates_meet(name: str) -> None:
-    qualities = [int(q) for q in make(name).fingerprint()["qualities"].split(",")]
-    assert len(qualities) == 52
-    assert qualities[0] == 100
-    assert qualities[-1] in (1, 2)
-    assert all(a > b or a == b == 100 for a, b in itertools.pairwise(qualities))
-    assert qualities[13] < 100
+@pytest.mark.parametrize("name", [n for n in NAMES if n.values != ("bpg",)])
+def test_a_knob_turns_one_way_once_the_rates_meet(name: str) -> None:
+    codec = make(name)
+    assert isinstance(codec, MappedCodec)
+    values = np.array(codec.values)
+    steps = np.sign(values[-1] - values[0]) * np.diff(values)
+    assert len(values) == len(codec.qps) == 52
+    assert all(step > 0 or a == values[0] for step, a in zip(steps, values, strict=False))
+    assert all(steps[16:] > 0)
+    assert codec.fingerprint()[codec.knob] == ",".join(f"{value:g}" for value in codec.values)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -191,3 +274,46 @@ def test_coding_is_silent(
     with pytest.raises(CodecError):
         codec.decode(data[: len(data) // 2])
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "says"),
+    [
+        ("jpegxl", "imagecodecs", r"codec jpegxl needs imagecodecs.*pip install.*\[codecs\]"),
+        ("heic", "pillow_heif", r"codec heic needs pillow-heif.*pip install.*\[codecs\]"),
+        (
+            "mbt2018",
+            "compressai.zoo.image",
+            r"codec mbt2018 needs compressai.*pip install.*\[learned\]",
+        ),
+    ],
+)
+def test_a_library_that_is_missing_is_named_with_its_command(
+    name: str, module: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # importing it then fails
+    with pytest.raises(ConfigError, match=says):
+        make(name)
+
+
+@pytest.mark.parametrize("name", ["avif", "jpeg2000"])
+def test_a_pillow_built_without_the_format_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "check", lambda feature: False)
+    with pytest.raises(ConfigError, match=rf"codec {name} needs Pillow with .*pip install"):
+        make(name)
+
+
+@pytest.mark.parametrize("name", ["av1", "h264"])
+def test_a_pyav_built_without_the_encoder_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(name: str, mode: str) -> None:
+        raise ValueError(name)
+
+    monkeypatch.setattr(av.codec, "Codec", without)
+    with pytest.raises(
+        ConfigError, match=rf"codec {name} needs lib.* in PyAV.*without lib.*pip install"
+    ):
+        make(name)

@@ -43,6 +43,25 @@ def test_other_codecs_and_options(tmp_path: Path, natural: NDArray[np.uint8]) ->
     assert np.array_equal(read_picture(tmp_path / "l.png")[0], natural)
 
 
+@pytest.mark.parametrize(
+    "name", ["jpeg", "webp", "avif", "jpeg2000", "jpegxl", "heic", "av1", "h264"]
+)
+def test_every_codec_by_hand(name: str, tmp_path: Path, natural: NDArray[np.uint8]) -> None:
+    needs = {"jpegxl": "imagecodecs", "heic": "pillow_heif"}
+    if name in needs:
+        pytest.importorskip(needs[name], reason=f"{needs[name]} is not installed")
+    source, coded, target = tmp_path / "a.png", tmp_path / "coded", tmp_path / "b.png"
+    Image.fromarray(natural).save(source)
+    assert "128×96 pixels" in encode_file(source, coded, name, 30)
+    assert "128×96 pixels" in decode_file(coded, target, name)
+    assert psnr(read_picture(target)[0], natural) > 28
+    size = coded.stat().st_size
+    bpp = 8 * size / (128 * 96)
+    assert info_text(coded, name) == f"{name}: 128×96 pixels\nfile: {size} bytes, {bpp:.4f} bpp"
+    with pytest.raises(CodecError):
+        info_text(source, name)
+
+
 def test_transparent_pictures(tmp_path: Path, natural: NDArray[np.uint8]) -> None:
     alpha = np.linspace(0, 255, 128, dtype=np.uint8)[None].repeat(96, axis=0)
     source, coded = tmp_path / "a.png", tmp_path / "a.bpg"

@@ -5,12 +5,9 @@ not there or a result that is not what was asked for is an error: nothing switch
 Pictures go through PNG files, because bpgenc keeps the chroma format of a JPEG whatever it is told.
 """
 
-import hashlib
 import re
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.codecs import programs
 from bench.codecs.bpg.bits import BpgError
 from bench.codecs.bpg.container import BpgFile
 from bench.codecs.bpg.header import PixelFormat
@@ -40,6 +38,11 @@ _FORMATS = {
     PixelFormat.YUV444: "444",
 }
 _VERSION = re.compile(r"BPG Image (?:En|De)coder version (\S+)")
+_REMEDY = (
+    "libbpg's sources are at https://bellard.org/bpg/: build them, put bpgenc and bpgdec on PATH "
+    "or name their paths as {name: bpg, provider: libbpg, bpgenc: …, bpgdec: …}; the embedded "
+    "provider needs neither"
+)
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,14 @@ class LibbpgCodec:
                 f"codec bpg: pixel_format: bpgenc does not write {settings.format_name!r}; "
                 "the embedded provider does"
             )
-        encode, decode = _program("bpgenc", bpgenc), _program("bpgdec", bpgdec)
+        encode = programs.find(cls.name, "bpgenc", bpgenc, _REMEDY)
+        decode = programs.find(cls.name, "bpgdec", bpgdec, _REMEDY)
+        # both print their help and exit with 1 when asked with -h
         identity = {
-            "bpgenc": _version(encode, "bpgenc"),
-            "bpgenc_sha256": _digest(encode),
-            "bpgdec": _version(decode, "bpgdec"),
-            "bpgdec_sha256": _digest(decode),
+            "bpgenc": programs.version(cls.name, "bpgenc", encode, "-h", _VERSION),
+            "bpgenc_sha256": programs.digest(encode),
+            "bpgdec": programs.version(cls.name, "bpgdec", decode, "-h", _VERSION),
+            "bpgdec_sha256": programs.digest(decode),
         }
         return cls(settings, encode, decode, encoder, timeout, tuple(identity.items()))
 
@@ -109,7 +114,7 @@ class LibbpgCodec:
             source, target = Path(folder, "in.png"), Path(folder, "out.bpg")
             image.save(source, compress_level=1)
             command = [self.bpgenc, *self.arguments(qp), "-o", str(target), str(source)]
-            data = _run(command, target, self.timeout)
+            data = programs.run(command, target, self.timeout)
         asked = self.settings.header(rgb.shape[1], rgb.shape[0])
         made = BpgFile.parse(data).header
         for field in (
@@ -135,7 +140,7 @@ class LibbpgCodec:
         with tempfile.TemporaryDirectory(prefix="bpgdec-") as folder:
             source, target = Path(folder, "in.bpg"), Path(folder, "out.png")
             source.write_bytes(data)
-            _run([self.bpgdec, "-o", str(target), str(source)], target, self.timeout)
+            programs.run([self.bpgdec, "-o", str(target), str(source)], target, self.timeout)
             try:
                 with Image.open(target, formats=["PNG"]) as image:
                     rgb = np.array(image.convert("RGB"))
@@ -156,58 +161,3 @@ class LibbpgCodec:
             "settings": " ".join(self.arguments(0)).replace("-q 0", "-q QP"),
             "format": self.settings.describe(),
         }
-
-
-def _program(name: str, wanted: str) -> str:
-    path = shutil.which(wanted)
-    if path is None:
-        raise ConfigError(
-            f"codec bpg: {name}: {wanted!r} is not a program here. libbpg's sources are at "
-            f"https://bellard.org/bpg/: build them, put bpgenc and bpgdec on PATH or name their "
-            f"paths as {{name: bpg, provider: libbpg, bpgenc: …, bpgdec: …}}; the embedded "
-            f"provider needs neither"
-        )
-    return str(Path(path).resolve())
-
-
-def _version(program: str, name: str) -> str:
-    """What the program's help says; both print it and exit with 1 when asked with -h."""
-    try:
-        result = subprocess.run(
-            [program, "-h"], capture_output=True, timeout=30, stdin=subprocess.DEVNULL, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"codec bpg: {name}: {program} does not run: {error}") from error
-    found = _VERSION.search((result.stdout + result.stderr).decode("utf-8", "replace"))
-    if found is None:
-        raise ConfigError(f"codec bpg: {name}: {program} does not say that it is {name}")
-    return found[1]
-
-
-def _digest(program: str) -> str:
-    return hashlib.sha256(Path(program).read_bytes()).hexdigest()
-
-
-def _run(command: Sequence[str], target: Path, timeout: float) -> bytes:
-    """Runs a program that writes `target` → the bytes it wrote. Raises BpgError."""
-    name = Path(command[0]).name
-    try:
-        result = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise BpgError(f"{name} took more than {timeout:g} seconds") from None
-    except OSError as error:
-        raise BpgError(f"{name} does not run: {error}") from error
-    if result.returncode != 0:
-        words = result.stderr.decode("utf-8", "replace").strip()[-300:]
-        raise BpgError(f"{name} failed with exit code {result.returncode}: {words or 'no message'}")
-    data = target.read_bytes() if target.exists() else b""
-    if not data:
-        raise BpgError(f"{name} wrote nothing")  # bpgenc leaves an empty file when it fails
-    return data

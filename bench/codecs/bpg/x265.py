@@ -5,19 +5,15 @@ the number of cores nor on what else runs; parallelism is over pictures. libav r
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import cache
 
 import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
-from numpy.typing import NDArray
 
 from bench.codecs.bpg.bits import BpgError
 from bench.codecs.bpg.nal import NAL_PPS, NAL_SPS, is_slice, nal_type, split_annexb
 from bench.codecs.bpg.sps import Sps
-
-Plane = NDArray[np.uint8] | NDArray[np.uint16]
+from bench.codecs.libav import Plane, decode_frames, encode_frame, fill, rows
 
 PRESETS = (
     "superfast",
@@ -47,7 +43,7 @@ PARAMS = (
 BLOCKS = "ctu=16…64 (level 1: …32) within the shorter side:min-cu-size=8, or 16 for sides of 8"
 
 # no start code and no emulation prevention in it, so a decoder takes it for slice data
-_BEYOND_THE_END = b"\xb5\x6d\x93\x5a" * 64
+BEYOND_THE_END = b"\xb5\x6d\x93\x5a" * 64
 
 _CHROMA = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}
 
@@ -104,7 +100,7 @@ def encode(
         params += ":lossless=1"
     frame = av.VideoFrame(padded_width, padded_height, pix_fmt(chroma_format_idc, bit_depth))
     for i, plane in enumerate(planes):
-        _fill(frame, i, plane)
+        fill(frame, i, plane)
     try:
         stream = _run_encoder(frame, params, preset(level))
     except av.FFmpegError as error:
@@ -129,7 +125,7 @@ def decode(stream: bytes, sps: Sps, *, check_end: bool = True) -> list[Plane]:
     """
     planes = _run_decoder(stream, sps)
     if check_end:
-        other = _run_decoder(stream + _BEYOND_THE_END, sps)
+        other = _run_decoder(stream + BEYOND_THE_END, sps)
         if not all(map(np.array_equal, planes, other)):
             raise BpgError("the file ends inside the picture")
     return planes
@@ -137,11 +133,8 @@ def decode(stream: bytes, sps: Sps, *, check_end: bool = True) -> list[Plane]:
 
 def _run_decoder(stream: bytes, sps: Sps) -> list[Plane]:
     expected = pix_fmt(sps.chroma_format_idc, sps.bit_depth_luma)
-    context = av.CodecContext.create("hevc", "r")
-    context.thread_count = 1
-    context.options = {"err_detect": "explode"}
     try:
-        frames = [*context.decode(av.Packet(stream)), *context.decode(None)]
+        frames = decode_frames("hevc", stream)
     except av.FFmpegError as error:
         raise BpgError(f"the picture cannot be decoded: {error.strerror}") from error
     if len(frames) != 1 or frames[0].is_corrupt:
@@ -151,7 +144,7 @@ def _run_decoder(stream: bytes, sps: Sps) -> list[Plane]:
     name = frame.format.name
     if (frame.width, frame.height) != size or name != expected:
         raise BpgError("the picture in the file is not the one its header describes")
-    return [_rows(frame, i) for i in range(len(frame.planes))]
+    return [rows(frame, i) for i in range(len(frame.planes))]
 
 
 @cache
@@ -159,7 +152,7 @@ def version() -> str:
     """x265's own version, such as "4.2+1-e444744 (build 216)", from the SEI it can write."""
     frame = av.VideoFrame(16, 16, "yuv420p")
     for i in range(3):
-        _fill(frame, i, np.full((16, 16) if i == 0 else (8, 8), 128, np.uint8))
+        fill(frame, i, np.full((16, 16) if i == 0 else (8, 8), 128, np.uint8))
     stream = _run_encoder(frame, f"qp=51:ctu=16:min-cu-size=16:{PARAMS}:info=1", "ultrafast")
     _, found, text = stream.partition(b"x265 (build ")
     build, _, rest = text.partition(b") - ")
@@ -170,30 +163,5 @@ def version() -> str:
 
 
 def _run_encoder(frame: av.VideoFrame, params: str, preset: str) -> bytes:
-    context = VideoCodecContext.create("libx265", "w")
-    context.width, context.height = frame.width, frame.height
-    context.pix_fmt = frame.format.name
-    context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
-    context.thread_count = 1
-    context.options = {"preset": preset, "tune": TUNE, "x265-params": params}
-    frame.pts = 0
-    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
-
-
-def _rows(frame: av.VideoFrame, index: int) -> Plane:
-    """A plane in libav's own memory, (h, w), writable: its rows are longer than the picture's."""
-    plane = frame.planes[index]
-    wide = frame.format.components[0].bits > 8
-    buffer = memoryview(plane)
-    rows: Plane = np.frombuffer(buffer, np.uint16) if wide else np.frombuffer(buffer, np.uint8)
-    stride = plane.line_size // rows.itemsize
-    return rows.reshape(-1, stride)[: plane.height, : plane.width]
-
-
-def _fill(frame: av.VideoFrame, index: int, samples: Plane) -> None:
-    """Copies samples into a plane and replicates their last column and row over its rest."""
-    target = _rows(frame, index)
-    height, width = samples.shape
-    target[:height, :width] = samples
-    target[:height, width:] = samples[:, -1:]
-    target[height:] = target[height - 1]
+    options = {"preset": preset, "tune": TUNE, "x265-params": params}
+    return encode_frame("libx265", frame, options)

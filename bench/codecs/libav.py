@@ -1,0 +1,52 @@
+"""One picture through libav's encoders and decoders, on one thread. libav releases the GIL."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
+
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def encode_frame(encoder: str, frame: av.VideoFrame, options: Mapping[str, str]) -> bytes:
+    """The stream of one picture. Raises av.FFmpegError."""
+    context = VideoCodecContext.create(encoder, "w")
+    assert isinstance(context, VideoCodecContext)  # for the type checker
+    context.width, context.height = frame.width, frame.height
+    context.pix_fmt = frame.format.name
+    context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
+    context.thread_count = 1
+    context.options = dict(options)
+    frame.pts = 0
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+
+
+def decode_frames(decoder: str, stream: bytes) -> list[av.VideoFrame]:
+    """All pictures of a stream; a decoder is told to refuse damage. Raises av.FFmpegError."""
+    context = VideoCodecContext.create(decoder, "r")
+    assert isinstance(context, VideoCodecContext)
+    context.thread_count = 1
+    context.options = {"err_detect": "explode"}
+    return [*context.decode(av.Packet(stream)), *context.decode(None)]
+
+
+def rows(frame: av.VideoFrame, index: int) -> Plane:
+    """A plane in libav's own memory, (h, w), writable: its rows are longer than the picture's."""
+    plane = frame.planes[index]
+    wide = frame.format.components[0].bits > 8
+    buffer = memoryview(plane)
+    whole: Plane = np.frombuffer(buffer, np.uint16) if wide else np.frombuffer(buffer, np.uint8)
+    stride = plane.line_size // whole.itemsize
+    return whole.reshape(-1, stride)[: plane.height, : plane.width]
+
+
+def fill(frame: av.VideoFrame, index: int, samples: Plane) -> None:
+    """Copies samples into a plane and replicates their last column and row over its rest."""
+    target = rows(frame, index)
+    height, width = samples.shape
+    target[:height, :width] = samples
+    target[:height, width:] = samples[:, -1:]
+    target[height:] = target[height - 1]
