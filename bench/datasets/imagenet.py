@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.datasets.base import DATASETS, Dataset, Sample
-from bench.datasets.images import annotations_sha256, read_rgb, require_images
+from bench.datasets.images import SUFFIXES, annotations_sha256, read_rgb, require_images
 from bench.errors import DataError
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 WNID = re.compile(r"n\d{8}")
 # Of the 1000 WordNet ids of ILSVRC 2012, sorted and joined by newlines.
 ILSVRC_WNIDS_SHA256 = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"

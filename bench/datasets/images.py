@@ -11,6 +11,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from bench.datasets.base import Sample
 from bench.errors import DataError
 
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+"""Of files that are taken for images where nothing lists them."""
+
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Read an image file → (H, W, 3) uint8 RGB, in the file's own orientation.

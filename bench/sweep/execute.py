@@ -320,7 +320,8 @@ class Run:
         present = [i for i, h in enumerate(hashes) if h]
         chunks = [present[k : k + CHUNK] for k in range(0, len(present), CHUNK)]
         # Ground truth enters a prediction only with the detector's own loss on it.
-        giver = giver_of_losses(model.network) if experiment.dataset.task == "det" else None
+        scored = experiment.dataset.task == "det" and experiment.dataset.labelled
+        giver = giver_of_losses(model.network) if scored else None
         targets = own_targets(model.network, experiment.dataset) if giver else []
         keys = {
             i: key(
@@ -376,6 +377,8 @@ def _in_categories(
     predictions: list[Prediction | None], model: PlannedModel, dataset: Dataset
 ) -> list[Prediction | None]:
     """Detections with the data set's category ids; classification is checked to fit its labels."""
+    if not dataset.labelled:
+        return predictions
     if dataset.task == "cls":
         n = next((len(p["logits"]) for p in predictions if p), None)
         largest = max(dataset.categories)

@@ -81,7 +81,7 @@ def describe(
         "name": name,
         "experiments": [
             {
-                "task": e.dataset.task,
+                "task": e.task.name,
                 "dataset": e.dataset.name,
                 "dataset_fingerprint": fingerprints[e.dataset.name],
                 "limited": e.limited,

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bench.errors import ConfigError
 from bench.models.base import Library, ModelSpec, TaskModel, sha256
 from bench.preprocessors import Preprocessor
 from bench.sweep import cache
+from bench.tasks import AGREEMENTS, TASKS, Task
 
 CHUNK = 16
 """Pictures that enter a task model together."""
@@ -86,6 +87,12 @@ class Experiment:
     points: list[Point]
 
     @property
+    def task(self) -> Task:
+        """By which it is scored."""
+        name = self.dataset.task
+        return TASKS[name] if self.dataset.labelled else AGREEMENTS[name]
+
+    @property
     def views(self) -> list[str]:
         return sorted({m.view for m in self.models})
 
@@ -118,18 +125,17 @@ def _points(config: ExperimentConfig, device: torch.device) -> list[Point]:
 
 
 def _dataset(config: DatasetConfig, task: str) -> Dataset:
-    load: Callable[..., Dataset] = datasets.DATASETS.get(config.format)
-    if config.format == "mini":
-        return load(task)
-    if config.root is None:
-        raise ConfigError(
-            f"dataset.root: the {config.format} data set has no folder; give --data-root DIR "
-            f"(or --data-root {task}=DIR)"
-        )
-    dataset = load(Path(config.root), name=config.name)
-    if dataset.task != task:
-        raise ConfigError(f"dataset.format: {config.format} is for {dataset.task}, not for {task}")
-    return dataset
+    root = Path(config.root) if config.root else None
+    dataset = datasets.make(config.format, task, root, config.options)
+    known = list(dataset.categories.values())
+    for name in config.categories:
+        if name not in known:
+            raise ConfigError(
+                f"dataset.categories: {name!r} is none of the categories of {dataset.name}: "
+                f"{', '.join(known)}"
+            )
+    renamed = {i: config.categories.get(name, name) for i, name in dataset.categories.items()}
+    return replace(dataset, name=config.name or dataset.name, categories=renamed)
 
 
 def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel:
