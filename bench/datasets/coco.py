@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.datasets.base import DATASETS, Dataset, Sample
-from bench.datasets.images import annotations_sha256, read_rgb, require_images
+from bench.datasets.images import annotations_sha256, read_sized, require_images
 from bench.errors import DataError
 from bench.tasks.base import Target
 
@@ -61,7 +60,7 @@ def load(
     samples = [
         Sample(
             name=n,
-            load=functools.partial(_load, folder / n, _size(pictures[identifier])),
+            load=functools.partial(read_sized, folder / n, _size(pictures[identifier])),
             target=_target(records),
         )
         for n, (identifier, records) in zip(names, per_image.items(), strict=True)
@@ -151,16 +150,6 @@ def _file_name(picture: Record, file: Path) -> str:
 def _size(picture: Record) -> tuple[int, int] | None:
     height, width = picture.get("height"), picture.get("width")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
-
-
-def _load(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    rgb = read_rgb(path)
-    if size is not None and rgb.shape[:2] != size:
-        raise DataError(
-            f"{path}: {rgb.shape[1]}×{rgb.shape[0]} pixels, but it was annotated at "
-            f"{size[1]}×{size[0]}: the boxes would not fit"
-        )
-    return rgb
 
 
 def _target(records: list[Record]) -> Target:

@@ -1,41 +1,31 @@
-"""Classification data sets in ImageNet's manner: `labels.csv`, or a folder per class."""
+"""Classification data sets in ImageNet's manner: labels.csv, the devkit, or a folder per class."""
 
 import csv
 import functools
-import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bench.datasets.base import DATASETS, Dataset, Sample
+from bench.datasets.ilsvrc import DEVKIT, WNID, Label, validation_labels, wnids
 from bench.datasets.images import SUFFIXES, annotations_sha256, read_rgb, require_images
 from bench.errors import DataError
 
-WNID = re.compile(r"n\d{8}")
-# Of the 1000 WordNet ids of ILSVRC 2012, sorted and joined by newlines.
-ILSVRC_WNIDS_SHA256 = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
-LAYOUTS = "labels.csv and images/, or a folder of images per class"
-
-
-@dataclass(frozen=True)
-class _Label:
-    file: str
-    class_index: int
-    wnid: str = ""
-    name: str = ""
+LAYOUTS = f"labels.csv and images/, {DEVKIT}/ and val/, or a folder of images per class"
 
 
 @DATASETS.register("imagenet")
 def load(root: Path, name: str | None = None) -> Dataset:
-    """Read a classification data set from one of two layouts.
+    """Read a classification data set from one of three layouts.
 
     - `root/labels.csv` with the columns file and class_index (wnid, name and others are optional)
-      and `root/images/`, which the files are relative to. Samples keep the order of the rows.
-    - a folder per class; the class index is the folder's place among the sorted folder names.
-      WordNet ids (n01440764) are taken only as the complete 1000 of ILSVRC 2012, whose sorted
-      order is the standard index: the sorted order of a subset would give wrong indices.
+      and `root/images/`, which the files are relative to. Samples keep the order of the rows, and
+      the indices may be a part of the classes.
+    - `root/ILSVRC2012_devkit_t12/` and the validation images, see `ilsvrc.validation_labels`.
+    - a folder per class. If their names are WordNet ids (n01440764), all or some of the 1000 of
+      ILSVRC 2012, the class index is the standard one; else it is the folder's place among the
+      sorted names, and a model has to have as many classes.
 
     A target is {"label": () int64}. Raises DataError where files are missing or do not fit.
     """
@@ -47,10 +37,12 @@ def load(root: Path, name: str | None = None) -> Dataset:
         folder = root / "images"
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; expected {LAYOUTS}")
-        labels = _from_csv(root / "labels.csv", notes)
+        labels, n_classes = _from_csv(root / "labels.csv", notes), None
+    elif (root / DEVKIT).is_dir():
+        folder, labels, n_classes, notes = validation_labels(root)
     else:
         folder = root
-        labels = _from_folders(root, notes)
+        labels, n_classes = _from_folders(root, notes)
     require_images(folder, [label.file for label in labels])
 
     samples = [
@@ -71,10 +63,11 @@ def load(root: Path, name: str | None = None) -> Dataset:
         categories=dict(sorted(named.items())),
         annotations_sha256=annotations_sha256(samples),
         notes=notes,
+        n_classes=n_classes,
     )
 
 
-def _from_csv(file: Path, notes: list[str]) -> list[_Label]:
+def _from_csv(file: Path, notes: list[str]) -> list[Label]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
@@ -110,40 +103,43 @@ def _from_csv(file: Path, notes: list[str]) -> list[_Label]:
     return labels
 
 
-def _row(row: dict[str, str | None], where: str) -> _Label:
+def _row(row: dict[str, str | None], where: str) -> Label:
     file, index = (row["file"] or "").strip(), (row["class_index"] or "").strip()
     if not file:
         raise DataError(f"{where}: no file name")
     if not re.fullmatch(r"[0-9]+", index):
         raise DataError(f"{where}: class_index {index!r}: an integer from 0 is expected")
     wnid, name = (row.get("wnid") or "").strip(), (row.get("name") or "").strip()
-    return _Label(file, int(index), wnid, name)
+    return Label(file, int(index), wnid, name)
 
 
-def _from_folders(root: Path, notes: list[str]) -> list[_Label]:
+def _from_folders(root: Path, notes: list[str]) -> tuple[list[Label], int]:
+    """The labels, and how many classes they are numbered among."""
     folders = sorted(
         path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     if not folders or folders == ["images"]:
         raise DataError(f"{root}: no labels.csv and no class folders; expected {LAYOUTS}")
-    wnids = [name for name in folders if WNID.fullmatch(name)]
-    digest = hashlib.sha256("\n".join(folders).encode()).hexdigest()
-    if wnids and digest != ILSVRC_WNIDS_SHA256:
+    named = [name for name in folders if WNID.fullmatch(name)]
+    index_of = {name: i for i, name in enumerate(wnids() if named else folders)}
+    unknown = [name for name in folders if name not in index_of]
+    if unknown:
         raise DataError(
-            f"{root}: {len(wnids)} of {len(folders)} class folders are named by WordNet ids, and "
-            "they are not the 1000 of ILSVRC 2012: their sorted order would give wrong class "
-            "indices; add labels.csv (columns file, class_index) and images/"
+            f"{root}: {len(named)} of {len(folders)} class folders are named by WordNet ids, but "
+            f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''} "
+            f"{'is' if len(unknown) == 1 else 'are'} not among the 1000 of ILSVRC 2012: there is "
+            "no class index for them; add labels.csv (columns file, class_index) and images/"
         )
     labels, others = [], 0
-    for index, name in enumerate(folders):
+    for name in folders:
         for path in sorted((root / name).iterdir()):
             if path.suffix.lower() in SUFFIXES and path.is_file():
-                wnid = name if wnids else ""
-                labels.append(_Label(f"{name}/{path.name}", index, wnid, name))
+                wnid = name if named else ""
+                labels.append(Label(f"{name}/{path.name}", index_of[name], wnid, name))
             elif not path.name.startswith("."):
                 others += 1
     if not labels:
         raise DataError(f"{root}: no images in the {len(folders)} class folders")
     if others:
         notes.append(f"{others} entries of the class folders are not images and were left out")
-    return labels
+    return labels, len(index_of)

@@ -38,6 +38,17 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path}: not readable as an image: {_reason(path, error)}") from error
 
 
+def read_sized(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """As `read_rgb`. Raises DataError, too, for another (height, width) than the one annotated."""
+    rgb = read_rgb(path)
+    if size is not None and rgb.shape[:2] != size:
+        raise DataError(
+            f"{path}: {rgb.shape[1]}×{rgb.shape[0]} pixels, but it was annotated at "
+            f"{size[1]}×{size[0]}: the boxes would not fit"
+        )
+    return rgb
+
+
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I"):  # Pillow's own conversion clips 16-bit gray at 255
         wide = np.asarray(image).astype(np.int64)

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 from described import N, experiment
+from PIL import Image
 
 from bench.cli import main
 from bench.codecs.bpg import BpgCodec
+from bench.datasets import mini
 from bench.errors import CodecError
 from bench.models.torchvision import Classifier
 from bench.sweep import execute
@@ -238,3 +240,46 @@ def test_preprocessed_method_is_cached_like_any_other(pictures: Path, tmp_path: 
     assert points.bpp["blur+bpg", 45] < points.bpp["bpg", 45]
     assert run(path, pictures, out) == 0
     assert set(manifest(out)["computed"].values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "metrics", "clean"),
+    [
+        ("cls", "mini_classifier", ["agreement", "divergence"], [1, 0]),
+        ("det", "mini_fcos", ["agreement-mAP", "agreement-AP50"], [1, 1]),
+    ],
+)
+def test_images_without_labels_give_a_curve(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    model: str,
+    metrics: list[str],
+    clean: list[float],
+) -> None:
+    for i in range(10):
+        rgb, _ = mini._RENDER[task]("test", i)
+        Image.fromarray(rgb).save(tmp_path / f"{i}.png")
+    path = tmp_path / "folder.yaml"
+    described = experiment() | {
+        "task": task,
+        "dataset": {"format": "folder", "name": "holiday"},
+        "models": [{"library": "mini", "name": model}],
+    }
+    path.write_text(yaml.safe_dump({"experiments": [described]}))
+    out = tmp_path / "results" / "run"
+    assert run(path, tmp_path, out) == 0
+    points = pd.read_csv(out / "points.csv")
+    assert points.metric.unique().tolist() == metrics
+    assert set(points.task) == {f"{task}-agreement"}
+    values = points.set_index(["metric", "method", "qp"]).value
+    own = points[points.method == "uncompressed"].set_index("metric").value
+    assert [own[m] for m in metrics] == pytest.approx(clean)
+    bpg = [values[metrics[0], "bpg", qp] for qp in (33, 39, 45)]
+    assert 0 < bpg[2] < bpg[0] < 1 or (task == "cls" and bpg[2] < bpg[0] <= 1)
+    assert metrics[0] in set(pd.read_csv(out / "bd.csv").metric)
+    (told,) = manifest(out)["experiments"]
+    assert told["task"] == f"{task}-agreement"
+    assert "agree" in told["notes"][0]
+    assert "agreement" in capsys.readouterr().err
+    assert "greement with the uncompressed" in (out / "report.html").read_text()
