@@ -1,4 +1,4 @@
-"""The command line: run (the default) · report · train · list · codec."""
+"""The command line: run (the default) · report · train · list · codec · dataset."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true")
 
     what = commands.add_parser("list", help="what there is to choose from")
-    what.add_argument("what", choices=["codecs", "models", "datasets", "methods"])
+    what.add_argument("what", choices=["codecs", "preprocessors", "models", "datasets", "methods"])
     what.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="whose methods to list")
 
     codec = commands.add_parser("codec", help="use a codec by hand")
@@ -125,6 +125,20 @@ def parser() -> argparse.ArgumentParser:
         choices=["white", "black", "gray"],
         help="put transparent pictures on it; default: keep the alpha plane",
     )
+
+    dataset = commands.add_parser("dataset", help="say what is wrong with a data set")
+    dataset.add_argument("action", choices=["check"])
+    dataset.add_argument("root", type=Path)
+    dataset.add_argument(
+        "--format", choices=["coco", "imagenet", "voc", "folder"], help="default: by its files"
+    )
+    dataset.add_argument(
+        "--option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="of the format, e.g. images=val2017 or split=val",
+    )
+    dataset.add_argument("--deep", action="store_true", help="decode every image to its end")
     return main
 
 
@@ -134,18 +148,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     # threads do) every step of a network then takes tens of times longer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
-    commands: dict[str, Callable[[argparse.Namespace], None]] = {
+    commands: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "run": _run,
         "report": _report,
         "train": _train,
         "list": _list,
         "codec": _codec,
+        "dataset": _dataset,
     }
     if not words or (words[0] not in commands and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
     arguments = parser().parse_args(words)
     try:
-        commands[arguments.command](arguments)
+        return commands[arguments.command](arguments) or 0
     except BenchError as error:
         err.print(f"error: {error}", style="red", markup=False)
         return FAILED
@@ -154,7 +169,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "interrupted; what was measured is kept: the same command again goes on from here"
         )
         return INTERRUPTED
-    return 0
 
 
 def _device(name: str) -> "torch.device":
@@ -207,9 +221,11 @@ def _run(a: argparse.Namespace) -> None:
         _, bd = analyse(folder)
         report.write(folder)
     for failure in manifest["failures"]:
+        point = f"{failure['method']} at QP {failure['qp']}" if failure["method"] else "as it is"
+        who = f"{failure['model']}, " if failure["model"] else ""
         err.print(
             f"warning: {failure['dataset']}: {failure['image']} is left out everywhere "
-            f"({failure['stage']}: {failure['error']})",
+            f"({who}{point}: {failure['stage']}: {failure['error']})",
             style="yellow",
             markup=False,
         )
@@ -286,27 +302,62 @@ def _train(a: argparse.Namespace) -> None:
 
 def _list(a: argparse.Namespace) -> None:
     from bench import config as configs
-    from bench.codecs import CODECS
-    from bench.datasets import DATASETS
-    from bench.models import LIBRARIES
 
-    if a.what == "codecs":
-        for name in CODECS.names():
-            codec = CODECS.get(name)()
-            out.print(f"{name}  QP {codec.qps.start}…{codec.qps[-1]}", markup=False)
-    elif a.what == "datasets":
-        for name in DATASETS.names():
-            out.print(name, markup=False)
-    elif a.what == "models":
-        for library in LIBRARIES.names():
-            for name in LIBRARIES.get(library).names():
-                out.print(f"{library}  {name}", markup=False)
-    else:
-        for e in configs.load(a.config).experiments:
-            for name, method in e.methods.items():
-                qps = method.qps or e.methods[e.anchor].qps or []
-                anchor = "  (anchor)" if name == e.anchor else ""
-                out.print(f"{e.task}  {name}  QP {', '.join(map(str, qps))}{anchor}", markup=False)
+    if a.what != "methods":
+        _list_registered(a.what)
+        return
+    for e in configs.load(a.config).experiments:
+        for name, method in e.methods.items():
+            qps = method.qps or e.methods[e.anchor].qps or []
+            anchor = "  (anchor)" if name == e.anchor else ""
+            out.print(f"{e.task}  {name}  QP {', '.join(map(str, qps))}{anchor}", markup=False)
+
+
+def _list_registered(what: str) -> None:
+    """Built in or offered by an installed package; one that is broken does not hide the others."""
+    from bench.codecs import CODECS
+    from bench.codecs import make as codec
+    from bench.datasets import DATASETS
+    from bench.datasets.base import options
+    from bench.models import LIBRARIES
+    from bench.preprocessors import PREPROCESSORS
+    from bench.registry import Registry
+
+    def codec_line(name: str) -> list[str]:
+        qps = codec(name).qps
+        return [f"{name}  QP {qps.start}…{qps[-1]}"]
+
+    def dataset_line(name: str) -> list[str]:
+        has = options(name)
+        return [name + (f"  options: {', '.join(has)}" if has else "")]
+
+    def preprocessor_line(name: str) -> list[str]:
+        PREPROCESSORS.get(name)
+        return [name]
+
+    def models_of(library: str) -> list[str]:
+        return [f"{library}  {name}" for name in LIBRARIES.get(library).names()]
+
+    listed: dict[str, tuple[Registry[Any], Callable[[str], list[str]]]] = {
+        "codecs": (CODECS, codec_line),
+        "datasets": (DATASETS, dataset_line),
+        "preprocessors": (PREPROCESSORS, preprocessor_line),
+        "models": (LIBRARIES, models_of),
+    }
+    registry, lines_of = listed[what]
+    for name in registry.names():
+        for clash in registry.clashes(name):
+            err.print(f"warning: {clash}", style="yellow", markup=False)
+        package = registry.package(name)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                lines = lines_of(name)
+        except Exception as error:
+            if not (package or isinstance(error, BenchError)):
+                raise
+            lines = [f"{name}  not usable here: {error}"]
+        for line in lines:
+            out.print(line + (f"  (from {package})" if package else ""), markup=False)
 
 
 def _codec(a: argparse.Namespace) -> None:
@@ -323,3 +374,35 @@ def _codec(a: argparse.Namespace) -> None:
     else:
         line = files.decode_file(a.input, a.output, spec, a.background)
     out.print(line, markup=False)
+
+
+SHOWN = 5
+"""Examples of each kind of fault."""
+
+
+def _dataset(a: argparse.Namespace) -> int:
+    from bench.datasets import check
+    from bench.progress import Progress
+
+    options = dict(part.partition("=")[::2] for part in a.option or [])
+    format = a.format or check.guess(a.root)
+    with Progress(err, quiet=False) as progress:
+        findings = check.check(a.root, format, options, a.deep, progress.start)
+    table = Table("", f"{a.root}", show_header=True)
+    table.add_row("format", format + ("" if a.format else " (by its files)"))
+    for name, value in findings.facts.items():
+        table.add_row(name, value)
+    out.print(table)
+    for kinds, style in ((findings.faults, "red"), (findings.remarks, "yellow")):
+        for kind, cases in kinds.items():
+            if cases:
+                title = "fault" if kinds is findings.faults else "remark"
+                out.print(f"{title}: {kind}: {len(cases)}", style=style, markup=False)
+                for case in cases[:SHOWN]:
+                    out.print(f"    {case}", markup=False)
+                if len(cases) > SHOWN:
+                    out.print(f"    … and {len(cases) - SHOWN} more", markup=False)
+    n = sum(map(len, findings.faults.values()))
+    looked = "every image was decoded" if a.deep else "headers and ends; --deep decodes every image"
+    out.print(f"{n} faults ({looked})", markup=False)
+    return FAILED if n else 0

@@ -35,4 +35,6 @@ class Codec(Protocol):
         ...
 
 
-CODECS: Registry[type[Codec]] = Registry("codec", "bench.codecs")
+CODECS: Registry[type[Codec]] = Registry(
+    "codec", "bench.codecs", needs=("encode", "decode", "fingerprint")
+)

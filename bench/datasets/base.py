@@ -57,13 +57,18 @@ suite if it has them; all others are options that a config may give."""
 FILLED = ("root", "task", "name")
 
 
-def make(format: str, task: str, root: Path | None, options: Mapping[str, Any]) -> Dataset:
+def options(format: str) -> list[str]:
+    """What a config may say of a format besides `root`, `view`, `name` and `categories`."""
+    return [p for p in inspect.signature(DATASETS.get(format)).parameters if p not in FILLED]
+
+
+def make(format: str, task: str, root: Path | None, given: Mapping[str, Any]) -> Dataset:
     """The data set that a config describes. Raises ConfigError, and DataError where files do not
     fit."""
     load = DATASETS.get(format)
     parameters = inspect.signature(load).parameters
-    known = [p for p in parameters if p not in FILLED]
-    for option in options:
+    known = options(format)
+    for option in given:
         if option not in known:
             raise ConfigError(
                 f"dataset.{option}: there is no such key; the format {format} has the options: "
@@ -79,7 +84,7 @@ def make(format: str, task: str, root: Path | None, options: Mapping[str, Any]) 
         filled["root"] = root
     if "task" in parameters:
         filled["task"] = task
-    dataset = load(**filled, **options)
+    dataset = load(**filled, **given)
     if dataset.task != task:
         raise ConfigError(f"dataset.format: {format} is for {dataset.task}, not for {task}")
     return dataset

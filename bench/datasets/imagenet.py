@@ -30,19 +30,18 @@ def load(root: Path, name: str | None = None) -> Dataset:
     A target is {"label": () int64}. Raises DataError where files are missing or do not fit.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; expected {LAYOUTS}")
-    notes: list[str] = []
+    require_root(root)
+    n_classes = None
     if (root / "labels.csv").is_file():
         folder = root / "images"
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; expected {LAYOUTS}")
-        labels, n_classes = _from_csv(root / "labels.csv", notes), None
+        labels, faults, notes = read_csv(root / "labels.csv")
+        if faults:
+            raise DataError(faults[0])
     elif (root / DEVKIT).is_dir():
         folder, labels, n_classes, notes = validation_labels(root)
     else:
         folder = root
-        labels, n_classes = _from_folders(root, notes)
+        labels, n_classes, notes = read_folders(root)
     require_images(folder, [label.file for label in labels])
 
     samples = [
@@ -67,7 +66,21 @@ def load(root: Path, name: str | None = None) -> Dataset:
     )
 
 
-def _from_csv(file: Path, notes: list[str]) -> list[Label]:
+def require_root(root: Path) -> None:
+    """Raises DataError where a folder is missing."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected {LAYOUTS}")
+    if (root / "labels.csv").is_file() and not (root / "images").is_dir():
+        raise DataError(f"{root / 'images'}: no such folder; expected {LAYOUTS}")
+
+
+def read_csv(file: Path) -> tuple[list[Label], list[str], list[str]]:
+    """The labels that can be used, what is wrong with the others, and notes. Raises DataError for
+    a file that has none of what is expected."""
+    labels: list[Label] = []
+    faults: list[str] = []
+    seen: set[str] = set()
+    wnids: dict[int, str] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
@@ -77,30 +90,34 @@ def _from_csv(file: Path, notes: list[str]) -> list[Label]:
                     raise DataError(
                         f"{file}: no column {column!r}; it has: {', '.join(columns) or 'none'}"
                     )
-            labels = [_row(row, f"{file}, line {reader.line_num}") for row in reader]
+            for row in reader:
+                try:
+                    label = _row(row, f"{file}, line {reader.line_num}")
+                except DataError as error:
+                    faults.append(str(error))
+                    continue
+                if label.file in seen:
+                    faults.append(f"{file}: {label.file!r} is listed twice")
+                    continue
+                seen.add(label.file)
+                known = wnids.setdefault(label.class_index, label.wnid) if label.wnid else ""
+                if known != label.wnid:
+                    faults.append(
+                        f"{file}: class {label.class_index} is both {known} and {label.wnid}"
+                    )
+                labels.append(label)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read: {error}") from error
-    if not labels:
+    if not labels and not faults:
         raise DataError(f"{file}: no rows")
-
-    seen: set[str] = set()
-    wnids: dict[int, str] = {}
-    for label in labels:
-        if label.file in seen:
-            raise DataError(f"{file}: {label.file!r} is listed twice")
-        seen.add(label.file)
-        if label.wnid and wnids.setdefault(label.class_index, label.wnid) != label.wnid:
-            raise DataError(
-                f"{file}: class {label.class_index} is both {wnids[label.class_index]} "
-                f"and {label.wnid}"
-            )
     in_order = [wnids[index] for index in sorted(wnids)]
+    notes = []
     if in_order != sorted(set(in_order)):
         notes.append(
             "class indices do not follow the order of the wnids: they are not the standard "
             "indices of ILSVRC 2012 that most networks are trained with"
         )
-    return labels
+    return labels, faults, notes
 
 
 def _row(row: dict[str, str | None], where: str) -> Label:
@@ -113,11 +130,15 @@ def _row(row: dict[str, str | None], where: str) -> Label:
     return Label(file, int(index), wnid, name)
 
 
-def _from_folders(root: Path, notes: list[str]) -> tuple[list[Label], int]:
-    """The labels, and how many classes they are numbered among."""
-    folders = sorted(
+def class_folders(root: Path) -> list[str]:
+    return sorted(
         path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
+
+
+def read_folders(root: Path) -> tuple[list[Label], int, list[str]]:
+    """The labels, how many classes they are numbered among, and notes. Raises DataError."""
+    folders = class_folders(root)
     if not folders or folders == ["images"]:
         raise DataError(f"{root}: no labels.csv and no class folders; expected {LAYOUTS}")
     named = [name for name in folders if WNID.fullmatch(name)]
@@ -140,6 +161,7 @@ def _from_folders(root: Path, notes: list[str]) -> tuple[list[Label], int]:
                 others += 1
     if not labels:
         raise DataError(f"{root}: no images in the {len(folders)} class folders")
+    notes = []
     if others:
         notes.append(f"{others} entries of the class folders are not images and were left out")
-    return labels, len(index_of)
+    return labels, len(index_of), notes

@@ -37,6 +37,7 @@ CATEGORIES = (
     "tvmonitor",
 )
 SPLITS = ("test", "val")
+MISSING = "no such file"
 LAYOUT = "a Pascal VOC data set is a folder with Annotations/*.xml and JPEGImages/"
 
 
@@ -174,7 +175,7 @@ def read(file: Path) -> Annotation:
     try:
         root = ElementTree.parse(file).getroot()
     except FileNotFoundError:
-        return Annotation(faults=["no such file"])
+        return Annotation(faults=[MISSING])
     except (OSError, ElementTree.ParseError, UnicodeDecodeError) as error:
         return Annotation(faults=[f"malformed XML: {error}"])
     objects, faults = [], []

@@ -86,7 +86,9 @@ class Library:
     """The weights that ship for a model, if any do."""
 
 
-LIBRARIES: Registry[Library] = Registry("model library", "bench.models")
+LIBRARIES: Registry[Library] = Registry(
+    "model library", "bench.models", needs=("load", "names", "fingerprint", "default_weights")
+)
 
 
 def giver_of_losses(model: TaskModel) -> GivesLoss | None:

@@ -11,6 +11,7 @@ import torch
 
 import bench
 from bench.config import BenchConfig
+from bench.registry import packages
 from bench.sweep.execute import Record
 from bench.sweep.plan import Experiment
 
@@ -57,7 +58,7 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return found | packages()
 
 
 def _device(device: torch.device) -> dict[str, Any]:

@@ -64,11 +64,13 @@ class PlannedModel:
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         file = self.spec.weights_file
+        package = models.LIBRARIES.package(self.spec.library)
         return {
             "library": self.spec.library,
             "name": self.spec.name,
             "weights": sha256(file) if file else str(self.spec.weights),
             "viewed": str(self.viewed),
+            **({"package": package} if package else {}),
             "torch": torch.__version__,
             **self._library.fingerprint(self.spec),
         }
