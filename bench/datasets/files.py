@@ -36,7 +36,9 @@ def look(path: Path, deep: bool) -> Look:
         n_bytes = path.stat().st_size
         with Image.open(path) as image:
             size = image.size[1], image.size[0]
-            turned = image.getexif().get(ORIENTATION, 1) != 1
+            # Pillow decodes a PNG whole to look for EXIF, which may follow the pixels.
+            exif = {} if image.format == "PNG" else image.getexif()
+            turned = exif.get(ORIENTATION, 1) != 1
             whole = image.mode in PLAIN_MODES and _has_end(path, n_bytes, image.format or "")
     except Exception:  # whatever a decoder raises on bad bytes; reading it says what is wrong
         size, n_bytes, turned, whole = (0, 0), 0, False, False
