@@ -347,7 +347,7 @@ def _list_registered(what: str) -> None:
     registry, lines_of = listed[what]
     for name in registry.names():
         for clash in registry.clashes(name):
-            err.print(f"warning: {clash}", style="yellow", markup=False)
+            err.print(f"warning: {clash}", style="yellow", markup=False, soft_wrap=True)
         package = registry.package(name)
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -357,7 +357,9 @@ def _list_registered(what: str) -> None:
                 raise
             lines = [f"{name}  not usable here: {error}"]
         for line in lines:
-            out.print(line + (f"  (from {package})" if package else ""), markup=False)
+            out.print(
+                line + (f"  (from {package})" if package else ""), markup=False, soft_wrap=True
+            )
 
 
 def _codec(a: argparse.Namespace) -> None:
@@ -397,12 +399,14 @@ def _dataset(a: argparse.Namespace) -> int:
         for kind, cases in kinds.items():
             if cases:
                 title = "fault" if kinds is findings.faults else "remark"
-                out.print(f"{title}: {kind}: {len(cases)}", style=style, markup=False)
+                out.print(
+                    f"{title}: {kind}: {len(cases)}", style=style, markup=False, soft_wrap=True
+                )
                 for case in cases[:SHOWN]:
-                    out.print(f"    {case}", markup=False)
+                    out.print(f"    {case}", markup=False, soft_wrap=True)
                 if len(cases) > SHOWN:
-                    out.print(f"    … and {len(cases) - SHOWN} more", markup=False)
+                    out.print(f"    … and {len(cases) - SHOWN} more", markup=False, soft_wrap=True)
     n = sum(map(len, findings.faults.values()))
     looked = "every image was decoded" if a.deep else "headers and ends; --deep decodes every image"
-    out.print(f"{n} faults ({looked})", markup=False)
+    out.print(f"{n} faults ({looked})", markup=False, soft_wrap=True)
     return FAILED if n else 0
