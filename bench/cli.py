@@ -356,10 +356,9 @@ def _list_registered(what: str) -> None:
             if not (package or isinstance(error, BenchError)):
                 raise
             lines = [f"{name}  not usable here: {error}"]
+        origin = f"  (from {package})" if package else ""
         for line in lines:
-            out.print(
-                line + (f"  (from {package})" if package else ""), markup=False, soft_wrap=True
-            )
+            out.print(line + origin, markup=False, soft_wrap=True)
 
 
 def _codec(a: argparse.Namespace) -> None:
@@ -395,17 +394,17 @@ def _dataset(a: argparse.Namespace) -> int:
     for name, value in findings.facts.items():
         table.add_row(name, value)
     out.print(table)
-    for kinds, style in ((findings.faults, "red"), (findings.remarks, "yellow")):
+    for title, style, kinds in (
+        ("fault", "red", findings.faults),
+        ("remark", "yellow", findings.remarks),
+    ):
         for kind, cases in kinds.items():
             if cases:
-                title = "fault" if kinds is findings.faults else "remark"
-                out.print(
-                    f"{title}: {kind}: {len(cases)}", style=style, markup=False, soft_wrap=True
-                )
-                for case in cases[:SHOWN]:
-                    out.print(f"    {case}", markup=False, soft_wrap=True)
-                if len(cases) > SHOWN:
-                    out.print(f"    … and {len(cases) - SHOWN} more", markup=False, soft_wrap=True)
+                out.print(f"{title}: {kind}: {len(cases)}", style=style, markup=False)
+            for case in cases[:SHOWN]:
+                out.print(f"    {case}", markup=False, soft_wrap=True)
+            if len(cases) > SHOWN:
+                out.print(f"    … and {len(cases) - SHOWN} more", markup=False)
     n = sum(map(len, findings.faults.values()))
     looked = "every image was decoded" if a.deep else "headers and ends; --deep decodes every image"
     out.print(f"{n} faults ({looked})", markup=False, soft_wrap=True)
