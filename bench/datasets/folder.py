@@ -35,7 +35,7 @@ def load(root: Path, task: str, name: str | None = None) -> Dataset:
     ]
     left_out = [f"{len(others)} files are not images and were left out"] if others else []
     return Dataset(
-        name=name or root.resolve().name,
+        name=name or f"{root.resolve().name}-{task}",
         task=task,
         samples=samples,
         categories={},

@@ -150,7 +150,11 @@ def test_codec_failure_at_one_point_leaves_the_image_out_of_all(
 
 
 def test_model_that_returns_nan_is_counted(
-    config: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     plain = Classifier.predict
     calls = 0
@@ -167,8 +171,32 @@ def test_model_that_returns_nan_is_counted(
     out = tmp_path / "results" / "run"
     assert run(config, pictures, out, "--max-failures", "10") == 0
     (failure,) = manifest(out)["failures"]
-    assert failure["stage"] == "predict"
-    assert set(pd.read_csv(out / "points.csv").n_images) == {N - 1}
+    assert (failure["stage"], failure["image"]) == ("predict", "16.png")
+    assert (failure["model"], failure["method"], failure["qp"]) == ("mini_classifier", "bpg", 33)
+    points = pd.read_csv(out / "points.csv")
+    assert set(points.n_images) == {N - 1}
+    assert set(points.n_failed) == {1}
+    warned = capsys.readouterr().err.replace("\n", " ")
+    assert "16.png is left out everywhere (mini_classifier, bpg at QP 33: predict:" in warned
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_model_that_returns_nan_on_every_clean_image_stops_before_coding(
+    config: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    value: float,
+) -> None:
+    def broken(self: Classifier, images: list[Any], viewed: bool) -> list[Any]:
+        return [{"logits": np.full(12, value, np.float32)} for _ in images]
+
+    monkeypatch.setattr(Classifier, "predict", broken)
+    out = tmp_path / "results" / "run"
+    assert run(config, pictures, out) == 2
+    assert f"{N} of {N} images failed" in capsys.readouterr().err
+    assert sum(1 for _ in (tmp_path / "results" / ".cache").glob("*/*")) == N  # predictions alone
 
 
 def test_expected_score_binds_its_own_data_set_only(
