@@ -90,8 +90,21 @@ def test_dry_run_shows_the_plan_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["codecs", "models", "datasets", "methods"])
+@pytest.mark.parametrize("what", ["codecs", "preprocessors", "models", "datasets", "methods"])
 def test_list(what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = {"codecs": "bpg", "models": "mini_fcos", "datasets": "coco", "methods": "(anchor)"}
+    expected = {"codecs": "bpg", "models": "mini_fcos", "datasets": "voc  options: split"}
+    expected |= {"preprocessors": "qa-npp", "methods": "(anchor)"}
     assert main(["list", what]) == 0
     assert expected[what] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["folder", "mini"])
+def test_shipped_config_is_planned_without_a_download(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg")
+    config = Path(__file__).parents[1] / "configs" / f"{name}.yaml"
+    assert main(["--config", str(config), "--data-root", str(tmp_path), "--dry-run"]) == 0
+    assert "bpg (anchor)" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.datasets.base import DATASETS, Dataset, Sample
 from bench.datasets.images import SUFFIXES, annotations_sha256, read_rgb
 from bench.errors import DataError
+from bench.tasks.agreement import REFERENCE_SCORE
 
 NOTE = (
     "no labels: scores say how far predictions agree with the model's own on the uncompressed "
@@ -33,6 +34,8 @@ def load(root: Path, task: str, name: str | None = None) -> Dataset:
         Sample(name=file, load=functools.partial(read_rgb, root / file), target={})
         for file in files
     ]
+    objects = f"; detections of at least {REFERENCE_SCORE:g} are to be found again"
+    note = NOTE + (objects if task == "det" else "")
     left_out = [f"{len(others)} files are not images and were left out"] if others else []
     return Dataset(
         name=name or f"{root.resolve().name}-{task}",
@@ -40,7 +43,7 @@ def load(root: Path, task: str, name: str | None = None) -> Dataset:
         samples=samples,
         categories={},
         annotations_sha256=annotations_sha256(samples),
-        notes=[NOTE, *left_out],
+        notes=[note, *left_out],
         labelled=False,
     )
 

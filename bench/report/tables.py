@@ -120,7 +120,7 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
         rows.append([Cell(method), *map(Cell, [setting, *rates, *values])])
     view = results.view(dataset, model)
     caption = (
-        f"Rate and accuracy of {model} on {dataset}"
+        f"Rate and {'agreement' if task.endswith('-agreement') else 'accuracy'} of {model} on {dataset}"
         + (f" (view {view})" if view else "")
         + f": {_images(points)}bpp is the mean over images, total bpp all bits over all pixels"
         + _intervals([p for by_metric in points.values() for p in by_metric.values()])

@@ -50,3 +50,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "a.png")
     with pytest.raises(ConfigError, match="imagenet is for cls, not for det"):
         datasets.make("imagenet", "det", tmp_path, {})
+
+
+def test_both_parts_of_a_run_keep_their_names_apart(tmp_path: Path) -> None:
+    picture(tmp_path / "trip" / "a.png")
+    names = [load(tmp_path / "trip", task).name for task in ("det", "cls")]
+    assert names == ["trip-det", "trip-cls"]

@@ -310,4 +310,7 @@ def test_images_without_labels_give_a_curve(
     assert told["task"] == f"{task}-agreement"
     assert "agree" in told["notes"][0]
     assert "agreement" in capsys.readouterr().err
-    assert "greement with the uncompressed" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "agreement with the uncompressed images, not accuracy" in page
+    assert "Rate and agreement of" in page
+    assert ("of at least 0.3" in told["notes"][0]) == (task == "det")
