@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
+from bench import config as configs
 from bench.cli import main
+from bench.sweep import plan
 
 GOOD = {
     "task": "cls",
@@ -99,10 +102,10 @@ def test_list(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert expected[what] in capsys.readouterr().out
 
 
-def test_config_for_a_folder_is_planned_without_a_download(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_config_for_a_folder_is_planned_without_a_download(tmp_path: Path) -> None:
     Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg")
-    config = Path(__file__).parents[1] / "configs" / "folder.yaml"
-    assert main(["--config", str(config), "--data-root", str(tmp_path), "--dry-run"]) == 0
-    assert "bpg (anchor)" in capsys.readouterr().err
+    config = configs.load(Path(__file__).parents[1] / "configs" / "folder.yaml")
+    config = configs.narrowed(config, data_root={"": str(tmp_path)})
+    experiments = plan.plan(config, torch.device("cpu"), None)
+    assert [e.task.name for e in experiments] == ["cls-agreement", "det-agreement"]
+    assert [m.viewed for e in experiments for m in e.models] == [True, False]
