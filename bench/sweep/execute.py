@@ -341,7 +341,7 @@ class Run:
             for i in chunk:
                 predictions[i] = known = self.cache.get(keys[i])
                 if known is not None:
-                    _check_classes(known, model, experiment.dataset)
+                    _check_fits(known, model, experiment.dataset)
             if any(predictions[i] is None for i in chunk):
                 missing.append(chunk)
         absent = {i for chunk in missing for i in chunk if predictions[i] is None}
@@ -354,7 +354,7 @@ class Run:
         for chunk in missing:
             batch = list(itertools.islice(pictures, len(chunk)))
             found = model.network.predict(batch, model.viewed)
-            _check_classes(found[0], model, experiment.dataset)
+            _check_fits(found[0], model, experiment.dataset)
             if giver:
                 losses = giver.losses(batch, [targets[i] for i in chunk])
                 found = [
@@ -375,8 +375,17 @@ class Run:
         return predictions if mapping is None else _in_categories(predictions, mapping)
 
 
-def _check_classes(prediction: Prediction, model: PlannedModel, dataset: Dataset) -> None:
-    """Raises ConfigError if a classifier's classes are not those of the data set's labels."""
+def _check_fits(prediction: Prediction, model: PlannedModel, dataset: Dataset) -> None:
+    """Raises ConfigError if the model is for another task, or a classifier's classes are not those
+    of the data set's labels."""
+    given_by = {"det": ("boxes", "a detector"), "cls": ("logits", "a classifier")}
+    key, needed = given_by[dataset.task]
+    if key not in prediction:
+        raise ConfigError(
+            f"task {dataset.task} needs {needed}, but model {model.spec.name} of "
+            f"{model.spec.library} gives {', '.join(prediction)}; name another model, or change "
+            "the experiment's task and data set"
+        )
     if dataset.task != "cls" or not dataset.labelled:
         return
     given, largest = len(prediction["logits"]), max(dataset.categories)

@@ -50,6 +50,29 @@ def test_truncated_weights(
     assert "cut.safetensors" in refusal(tmp_path, capsys, {}, *words)
 
 
+@pytest.mark.parametrize(
+    ("task", "model", "named"),
+    [
+        (
+            "cls",
+            "mini_fcos",
+            "task cls needs a classifier, but model mini_fcos of mini gives boxes",
+        ),
+        ("det", "mini_classifier", "task det needs a detector, but model mini_classifier"),
+    ],
+)
+def test_model_for_another_task(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str], task: str, model: str,
+    named: str,
+) -> None:  # fmt: skip
+    change = {
+        "task": task,
+        "dataset": {"format": "folder"},
+        "models": [{"library": "mini", "name": model}],
+    }
+    assert named in refusal(tmp_path, capsys, change, "--data-root", pictures, "--limit", 2)
+
+
 def folders(root: Path, classes: int) -> Path:
     for i in range(classes):
         (root / f"class {i:02d}").mkdir(parents=True)
