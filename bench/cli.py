@@ -194,6 +194,8 @@ def _run(a: argparse.Namespace) -> None:
     # What mmdetection says of its own use of torch is not for the user of this suite.
     warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
     warnings.filterwarnings("ignore", message="torch.meshgrid")
+    # joblib's, where a model is refused while pictures for it are still being read.
+    warnings.filterwarnings("ignore", message=".*have been successfully executed")
     config = configs.narrowed(
         configs.load(a.config, a.set),
         tasks=a.tasks,

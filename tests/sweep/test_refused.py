@@ -56,7 +56,7 @@ def test_truncated_weights(
         (
             "cls",
             "mini_fcos",
-            "task cls needs a classifier, but model mini_fcos of mini gives boxes",
+            "cls needs a classifier, but model mini_fcos of mini gives boxes",
         ),
         ("det", "mini_classifier", "task det needs a detector, but model mini_classifier"),
     ],
