@@ -166,6 +166,7 @@ def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel
 def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[Experiment]:
     """Raises ConfigError or DataError for whatever could not run to its end."""
     seen = set()
+    coded_before: set[tuple[str, str, str]] = set()
     # Cheap refusals of every experiment come before the first data set is read.
     parts = [
         (e, _points(e, device), [_model(m, e.dataset.view, device) for m in e.models])
@@ -183,6 +184,14 @@ def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[E
                     "config; give one of the data sets another name (dataset.name)"
                 )
             seen.add((dataset.name, model.spec.name))
+        # Results know a coded picture by data set, view, method and QP.
+        coded = {(dataset.name, m.view, p.method) for m in planned for p in points}
+        for name, view, method in sorted(coded & coded_before):
+            raise ConfigError(
+                f"method {method} on data set {name} ({view.split(':')[0]} view) stands in two "
+                "experiments; give one of the data sets another name (dataset.name)"
+            )
+        coded_before |= coded
         limited = limit is not None and limit < len(dataset.samples)
         if limited:
             dataset = dataset.first(limit or 0)

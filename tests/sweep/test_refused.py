@@ -73,6 +73,19 @@ def test_model_for_another_task(
     assert named in refusal(tmp_path, capsys, change, "--data-root", pictures, "--limit", 2)
 
 
+def test_two_experiments_on_data_of_one_name(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = experiment() | {"dataset": {"format": "folder", "name": "photos"}}
+    other = one | {"task": "det", "models": [{"library": "mini", "name": "mini_fcos"}]}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"experiments": [one, other]}))
+    words = ["--config", str(path), "--data-root", str(pictures), "--dry-run"]
+    assert main(words) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "bpg on data set photos (native view) stands in two experiments" in error
+
+
 def folders(root: Path, classes: int) -> Path:
     for i in range(classes):
         (root / f"class {i:02d}").mkdir(parents=True)
