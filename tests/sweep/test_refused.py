@@ -86,6 +86,19 @@ def test_two_experiments_on_data_of_one_name(
     assert "bpg on data set photos (native view) stands in two experiments" in error
 
 
+def test_nothing_to_agree_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (192, 192), (90, 90, 90)).save(tmp_path / "flat" / "a.png")
+    change = {
+        "task": "det",
+        "dataset": {"format": "folder"},
+        "models": [{"library": "mini", "name": "mini_fcos"}],
+    }
+    error = refusal(tmp_path, capsys, change, "--data-root", tmp_path / "flat")
+    assert "mini_fcos detects nothing with a score of at least 0.3" in error
+    assert "flat-det" in error
+
+
 def folders(root: Path, classes: int) -> Path:
     for i in range(classes):
         (root / f"class {i:02d}").mkdir(parents=True)
