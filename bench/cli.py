@@ -1,4 +1,4 @@
-"""The command line: run (the default) · report · compare · baseline · train · list · codec."""
+"""The command line: run (the default) and the commands around it, by name."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true")
 
     what = commands.add_parser("list", help="what there is to choose from")
-    what.add_argument("what", choices=["codecs", "models", "datasets", "methods"])
+    what.add_argument("what", choices=["codecs", "preprocessors", "models", "datasets", "methods"])
     what.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="whose methods to list")
 
     codec = commands.add_parser("codec", help="use a codec by hand")
@@ -143,6 +143,20 @@ def parser() -> argparse.ArgumentParser:
         choices=["white", "black", "gray"],
         help="put transparent pictures on it; default: keep the alpha plane",
     )
+
+    dataset = commands.add_parser("dataset", help="say what is wrong with a data set")
+    dataset.add_argument("action", choices=["check"])
+    dataset.add_argument("root", type=Path)
+    dataset.add_argument(
+        "--format", choices=["coco", "imagenet", "voc", "folder"], help="default: by its files"
+    )
+    dataset.add_argument(
+        "--option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="of the format, e.g. images=val2017 or split=val",
+    )
+    dataset.add_argument("--deep", action="store_true", help="decode every image to its end")
     return main
 
 
@@ -155,6 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What mmdetection says of its own use of torch is not for the user of this suite.
     warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
     warnings.filterwarnings("ignore", message="torch.meshgrid")
+    # joblib's, where a model is refused while pictures for it are still being read.
+    warnings.filterwarnings("ignore", message=".*have been successfully executed")
     words = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "run": _run,
@@ -164,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": _train,
         "list": _list,
         "codec": _codec,
+        "dataset": _dataset,
     }
     if not words or (words[0] not in commands and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
@@ -227,9 +244,11 @@ def _run(a: argparse.Namespace) -> None:
         _, bd = analyse(folder)
         report.write(folder)
     for failure in manifest["failures"]:
+        point = f"{failure['method']} at QP {failure['qp']}" if failure["method"] else "as it is"
+        who = f"{failure['model']}, " if failure["model"] else ""
         err.print(
             f"warning: {failure['dataset']}: {failure['image']} is left out everywhere "
-            f"({failure['stage']}: {failure['error']})",
+            f"({who}{point}: {failure['stage']}: {failure['error']})",
             style="yellow",
             markup=False,
         )
@@ -322,31 +341,63 @@ def _train(a: argparse.Namespace) -> None:
 
 def _list(a: argparse.Namespace) -> None:
     from bench import config as configs
-    from bench.codecs import CODECS, make
+
+    if a.what != "methods":
+        _list_registered(a.what)
+        return
+    for e in configs.load(a.config).experiments:
+        for name, method in e.methods.items():
+            qps = method.qps or e.methods[e.anchor].qps or []
+            anchor = "  (anchor)" if name == e.anchor else ""
+            out.print(f"{e.task}  {name}  QP {', '.join(map(str, qps))}{anchor}", markup=False)
+
+
+def _list_registered(what: str) -> None:
+    """Built in or offered by an installed package; one that is broken does not hide the others."""
+    from bench.codecs import CODECS
+    from bench.codecs import make as codec
     from bench.codecs.base import says
     from bench.datasets import DATASETS
+    from bench.datasets.base import options
     from bench.models import LIBRARIES
+    from bench.preprocessors import PREPROCESSORS
+    from bench.registry import Registry
 
-    if a.what == "codecs":
-        for name in CODECS.names():
-            try:
-                line = f"QP {says(make(name).qps)}"
-            except ConfigError as error:
-                line = f"not usable here: {error}"
-            out.print(f"{name}  {line}", markup=False)
-    elif a.what == "datasets":
-        for name in DATASETS.names():
-            out.print(name, markup=False)
-    elif a.what == "models":
-        for library in LIBRARIES.names():
-            for name in LIBRARIES.get(library).names():
-                out.print(f"{library}  {name}", markup=False)
-    else:
-        for e in configs.load(a.config).experiments:
-            for name, method in e.methods.items():
-                qps = method.qps or e.methods[e.anchor].qps or []
-                anchor = "  (anchor)" if name == e.anchor else ""
-                out.print(f"{e.task}  {name}  QP {', '.join(map(str, qps))}{anchor}", markup=False)
+    def codec_line(name: str) -> list[str]:
+        return [f"{name}  QP {says(codec(name).qps)}"]
+
+    def dataset_line(name: str) -> list[str]:
+        has = options(name)
+        return [name + (f"  options: {', '.join(has)}" if has else "")]
+
+    def preprocessor_line(name: str) -> list[str]:
+        PREPROCESSORS.get(name)
+        return [name]
+
+    def models_of(library: str) -> list[str]:
+        return [f"{library}  {name}" for name in LIBRARIES.get(library).names()]
+
+    listed: dict[str, tuple[Registry[Any], Callable[[str], list[str]]]] = {
+        "codecs": (CODECS, codec_line),
+        "datasets": (DATASETS, dataset_line),
+        "preprocessors": (PREPROCESSORS, preprocessor_line),
+        "models": (LIBRARIES, models_of),
+    }
+    registry, lines_of = listed[what]
+    for name in registry.names():
+        for clash in registry.clashes(name):
+            err.print(f"warning: {clash}", style="yellow", markup=False, soft_wrap=True)
+        package = registry.package(name)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                lines = lines_of(name)
+        except Exception as error:
+            if not (package or isinstance(error, BenchError)):
+                raise
+            lines = [f"{name}  not usable here: {error}"]
+        origin = f"  (from {package})" if package else ""
+        for line in lines:
+            out.print(line + origin, markup=False, soft_wrap=True)
 
 
 def _codec(a: argparse.Namespace) -> None:
@@ -363,3 +414,37 @@ def _codec(a: argparse.Namespace) -> None:
     else:
         line = files.decode_file(a.input, a.output, spec, a.background)
     out.print(line, markup=False)
+
+
+SHOWN = 5
+"""Examples of each kind of fault."""
+
+
+def _dataset(a: argparse.Namespace) -> int:
+    from bench.datasets import check
+    from bench.progress import Progress
+
+    options = dict(part.partition("=")[::2] for part in a.option or [])
+    format = a.format or check.guess(a.root)
+    with Progress(err, quiet=False) as progress:
+        findings = check.check(a.root, format, options, a.deep, progress.start)
+    table = Table("", f"{a.root}", show_header=True)
+    table.add_row("format", format + ("" if a.format else " (by its files)"))
+    for name, value in findings.facts.items():
+        table.add_row(name, value)
+    out.print(table)
+    for title, style, kinds in (
+        ("fault", "red", findings.faults),
+        ("remark", "yellow", findings.remarks),
+    ):
+        for kind, cases in kinds.items():
+            if cases:
+                out.print(f"{title}: {kind}: {len(cases)}", style=style, markup=False)
+            for case in cases[:SHOWN]:
+                out.print(f"    {case}", markup=False, soft_wrap=True)
+            if len(cases) > SHOWN:
+                out.print(f"    … and {len(cases) - SHOWN} more", markup=False)
+    n = sum(map(len, findings.faults.values()))
+    looked = "every image was decoded" if a.deep else "headers and ends; --deep decodes every image"
+    out.print(f"{n} faults ({looked})", markup=False, soft_wrap=True)
+    return FAILED if n else 0

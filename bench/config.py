@@ -14,13 +14,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DatasetConfig(_Strict):
-    """`root: null` is filled by --data-root; `mini` needs none."""
+class DatasetConfig(BaseModel):
+    """`root: null` is filled by --data-root; `mini` needs none. Further keys are options of the
+    format, which says itself which it has."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     format: str
     root: str | None = None
     view: Literal["native", "model"] = "native"
     name: str | None = None
+    categories: dict[str, str] = {}
+    """The data set's name of a category → the model's, where the two differ."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
 
 
 class ModelConfig(_Strict):

@@ -1,24 +1,32 @@
 """Names to factories, open to other packages through Python entry points."""
 
+import warnings
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from bench.errors import ConfigError
 
 T = TypeVar("T")
 
+_GROUPS: list[str] = []
+"""Of every registry."""
+
 
 class Registry(Generic[T]):
     """A mapping from a name in a config to what it stands for.
 
     Other packages add to it with an entry point of the same name in `group` (e.g. `bench.codecs`).
+    What they offer has to have the attributes `needs`, or to be callable where there are none. A
+    name that is built in stays what it is, whatever is installed beside it.
     """
 
-    def __init__(self, kind: str, group: str) -> None:
+    def __init__(self, kind: str, group: str, needs: tuple[str, ...] = ()) -> None:
         self.kind = kind
         self.group = group
+        self.needs = needs
         self._items: dict[str, T] = {}
+        _GROUPS.append(group)
 
     def register(self, name: str) -> Callable[[T], T]:
         def add(item: T) -> T:
@@ -33,11 +41,65 @@ class Registry(Generic[T]):
         return sorted({*self._items, *(e.name for e in entry_points(group=self.group))})
 
     def get(self, name: str) -> T:
-        """Raises ConfigError, naming what there is, for an unknown name."""
+        """Raises ConfigError for an unknown name, naming what there is, and for what an installed
+        package offers and cannot give, naming the package."""
+        offers = self._offers(name)
         if name in self._items:
+            for clash in self.clashes(name):
+                warnings.warn(clash, stacklevel=2)
             return self._items[name]
-        for entry in entry_points(group=self.group):
-            if entry.name == name:
-                item: T = entry.load()
-                return item
-        raise ConfigError(f"unknown {self.kind} {name!r}; there are: {', '.join(self.names())}")
+        if not offers:
+            raise ConfigError(f"unknown {self.kind} {name!r}; there are: {', '.join(self.names())}")
+        if len(offers) > 1:
+            raise ConfigError(self.clashes(name)[0])
+        return self._loaded(offers[0])
+
+    def package(self, name: str) -> str:
+        """The installed package that a name comes from, with its version; empty if built in."""
+        offers = [] if name in self._items else self._offers(name)
+        return " and ".join(map(_package, offers))
+
+    def clashes(self, name: str) -> list[str]:
+        """What to say where more than one package offers a name, or a built-in one is offered."""
+        offers = self._offers(name)
+        listed = " and ".join(map(_package, offers))
+        if name in self._items and offers:
+            return [
+                f"package {listed} offers {self.kind} {name!r}, which is built in: the built-in "
+                "one is used; the package should choose another name"
+            ]
+        if len(offers) > 1:
+            return [
+                f"{self.kind} {name!r} is offered by packages {listed}: uninstall one of them, "
+                "neither is used"
+            ]
+        return []
+
+    def _offers(self, name: str) -> list[EntryPoint]:
+        return [e for e in entry_points(group=self.group) if e.name == name]
+
+    def _loaded(self, entry: EntryPoint) -> T:
+        where = f"{self.kind} {entry.name!r} of the installed package {_package(entry)}"
+        remedy = "mend, update or uninstall that package"
+        try:
+            item: T = entry.load()
+        except Exception as error:  # whatever its import raises
+            raise ConfigError(
+                f"{where} cannot be loaded from {entry.value}: {type(error).__name__}: {error}; "
+                f"{remedy}"
+            ) from error
+        lacking = [attribute for attribute in self.needs if not hasattr(item, attribute)]
+        if lacking or not (self.needs or callable(item)):
+            what = f"has no {', '.join(lacking)}" if lacking else "cannot be called"
+            raise ConfigError(f"{where} is not a {self.kind}: {entry.value} {what}; {remedy}")
+        return item
+
+
+def _package(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "(unknown)"
+
+
+def packages() -> dict[str, str]:
+    """Installed packages that offer something to any registry, and their versions."""
+    offering = [e for group in _GROUPS for e in entry_points(group=group)]
+    return {e.dist.name: e.dist.version for e in offering if e.dist}

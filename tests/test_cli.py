@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from PIL import Image
 
+from bench import config as configs
 from bench.cli import main
+from bench.sweep import plan
 
 GOOD = {
     "task": "cls",
@@ -90,8 +94,18 @@ def test_dry_run_shows_the_plan_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["codecs", "models", "datasets", "methods"])
+@pytest.mark.parametrize("what", ["codecs", "preprocessors", "models", "datasets", "methods"])
 def test_list(what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = {"codecs": "bpg", "models": "mini_fcos", "datasets": "coco", "methods": "(anchor)"}
+    expected = {"codecs": "bpg", "models": "mini_fcos", "datasets": "voc  options: split"}
+    expected |= {"preprocessors": "qa-npp", "methods": "(anchor)"}
     assert main(["list", what]) == 0
     assert expected[what] in capsys.readouterr().out
+
+
+def test_config_for_a_folder_is_planned_without_a_download(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg")
+    config = configs.load(Path(__file__).parents[1] / "configs" / "folder.yaml")
+    config = configs.narrowed(config, data_root={"": str(tmp_path)})
+    experiments = plan.plan(config, torch.device("cpu"), None)
+    assert [e.task.name for e in experiments] == ["cls-agreement", "det-agreement"]
+    assert [m.viewed for e in experiments for m in e.models] == [True, False]

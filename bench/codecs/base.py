@@ -38,7 +38,9 @@ class Codec(Protocol):
         ...
 
 
-CODECS: Registry[type[Codec]] = Registry("codec", "bench.codecs")
+CODECS: Registry[type[Codec]] = Registry(
+    "codec", "bench.codecs", needs=("encode", "decode", "fingerprint")
+)
 
 
 def says(qps: Sequence[int]) -> str:

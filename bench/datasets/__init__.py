@@ -1,6 +1,6 @@
-"""Data sets: COCO, ImageNet-style folders, and the built-in `mini`."""
+"""Data sets: COCO, Pascal VOC, ImageNet, images without labels, and the built-in `mini`."""
 
-from bench.datasets import coco, imagenet, mini
-from bench.datasets.base import DATASETS
+from bench.datasets import coco, folder, imagenet, mini, voc
+from bench.datasets.base import DATASETS, make
 
-__all__ = ["DATASETS", "coco", "imagenet", "mini"]
+__all__ = ["DATASETS", "coco", "folder", "imagenet", "make", "mini", "voc"]

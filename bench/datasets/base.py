@@ -1,11 +1,15 @@
 """A data set: samples in a fixed order, each an image with its ground truth."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import ConfigError
 from bench.registry import Registry
 from bench.tasks.base import Target
 
@@ -34,8 +38,53 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     """What a reader of the scores should know, e.g. that crowd regions are unknown."""
 
+    labelled: bool = True
+    """Without ground truth (targets are empty) a model is scored by how far its predictions agree
+    with its own on the uncompressed images."""
+
+    n_classes: int | None = None
+    """Of a classification set whose labels number all classes there are: the model has to give as
+    many. None where the set may hold a part of the classes only."""
+
     def first(self, n: int) -> "Dataset":
         return replace(self, samples=self.samples[:n])
 
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("dataset format", "bench.datasets")
+"""Format → loader. A loader's parameters `root` (a folder) and `task` (det, cls) are filled by the
+suite if it has them; all others are options that a config may give."""
+
+FILLED = ("root", "task", "name")
+
+
+def options(format: str) -> list[str]:
+    """What a config may say of a format besides `root`, `view`, `name` and `categories`."""
+    return [p for p in inspect.signature(DATASETS.get(format)).parameters if p not in FILLED]
+
+
+def make(format: str, task: str, root: Path | None, given: Mapping[str, Any]) -> Dataset:
+    """The data set that a config describes. Raises ConfigError, and DataError where files do not
+    fit."""
+    load = DATASETS.get(format)
+    parameters = inspect.signature(load).parameters
+    known = options(format)
+    for option in given:
+        if option not in known:
+            raise ConfigError(
+                f"dataset.{option}: there is no such key; the format {format} has the options: "
+                f"{', '.join(known) or 'none'}"
+            )
+    filled: dict[str, Any] = {}
+    if "root" in parameters:
+        if root is None:
+            raise ConfigError(
+                f"dataset.root: the {format} data set has no folder; give --data-root DIR "
+                f"(or --data-root {task}=DIR)"
+            )
+        filled["root"] = root
+    if "task" in parameters:
+        filled["task"] = task
+    dataset = load(**filled, **given)
+    if dataset.task != task:
+        raise ConfigError(f"dataset.format: {format} is for {dataset.task}, not for {task}")
+    return dataset

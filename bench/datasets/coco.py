@@ -4,14 +4,14 @@ import functools
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.datasets.base import DATASETS, Dataset, Sample
-from bench.datasets.images import annotations_sha256, read_rgb, require_images
+from bench.datasets.images import annotations_sha256, read_sized, require_images
 from bench.errors import DataError
 from bench.tasks.base import Target
 
@@ -41,15 +41,16 @@ def load(
     """
     root = Path(root)
     file, folder = root / annotations, root / images
-    _require_layout(root, file, folder)
-    document = _read(file)
+    require_layout(root, file, folder)
+    document = read(file)
     pictures = _by_id(document["images"], "image", file)
     categories = _by_id(document["categories"], "category", file)
     objects = _by_id(document["annotations"], "annotation", file)
 
     per_image: dict[int, list[Record]] = {identifier: [] for identifier in sorted(pictures)}
     for identifier, record in objects.items():
-        _check(record, f"{file}: annotation {identifier}", pictures, categories)
+        for _, problem in problems(record, pictures, categories):
+            raise DataError(f"{file}: annotation {identifier}: {problem}")
         per_image[record["image_id"]].append(record)
 
     names = [_file_name(pictures[identifier], file) for identifier in per_image]
@@ -61,7 +62,7 @@ def load(
     samples = [
         Sample(
             name=n,
-            load=functools.partial(_load, folder / n, _size(pictures[identifier])),
+            load=functools.partial(read_sized, folder / n, annotated_size(pictures[identifier])),
             target=_target(records),
         )
         for n, (identifier, records) in zip(names, per_image.items(), strict=True)
@@ -76,7 +77,7 @@ def load(
     )
 
 
-def _require_layout(root: Path, file: Path, folder: Path) -> None:
+def require_layout(root: Path, file: Path, folder: Path) -> None:
     expected = f"a COCO data set is a folder with {file.name} and {folder.name}/"
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; {expected}")
@@ -91,7 +92,7 @@ def _elsewhere(root: Path) -> str:
     return f" (set `annotations` and `images` for {found[0]})" if found else ""
 
 
-def _read(file: Path) -> dict[str, list[Record]]:
+def read(file: Path) -> dict[str, list[Record]]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -121,20 +122,24 @@ def _by_id(records: list[Record], kind: str, file: Path) -> dict[int, Record]:
     return by_id
 
 
-def _check(
-    record: Record, where: str, pictures: dict[int, Record], categories: dict[int, Record]
-) -> None:
-    for key, known in (("image_id", pictures), ("category_id", categories)):
+def problems(
+    record: Record, pictures: dict[int, Record], categories: dict[int, Record]
+) -> Iterator[tuple[str, str]]:
+    """What makes an annotation unusable: the kind of fault, and the fault."""
+    for key, kind, known in (
+        ("image_id", "annotations of unknown images", pictures),
+        ("category_id", "annotations of unknown categories", categories),
+    ):
         value = record.get(key)
         if not isinstance(value, int) or value not in known:
-            raise DataError(f"{where}: {key} {value!r} is not among the file's")
+            yield kind, f"{key} {value!r} is not among the file's"
     box = record.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_finite, box)):
-        raise DataError(f"{where}: bbox {box!r}: four finite numbers x y width height are expected")
-    if box[2] < 0 or box[3] < 0:
-        raise DataError(f"{where}: bbox {box!r}: width or height is negative")
+        yield "unusable boxes", f"bbox {box!r}: four finite numbers x y width height are expected"
+    elif box[2] < 0 or box[3] < 0:
+        yield "unusable boxes", f"bbox {box!r}: width or height is negative"
     if "area" in record and not _finite(record["area"]):
-        raise DataError(f"{where}: area {record['area']!r}: a finite number is expected")
+        yield "unusable areas", f"area {record['area']!r}: a finite number is expected"
 
 
 def _finite(value: object) -> bool:
@@ -148,19 +153,9 @@ def _file_name(picture: Record, file: Path) -> str:
     return name
 
 
-def _size(picture: Record) -> tuple[int, int] | None:
+def annotated_size(picture: Record) -> tuple[int, int] | None:
     height, width = picture.get("height"), picture.get("width")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
-
-
-def _load(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    rgb = read_rgb(path)
-    if size is not None and rgb.shape[:2] != size:
-        raise DataError(
-            f"{path}: {rgb.shape[1]}×{rgb.shape[0]} pixels, but it was annotated at "
-            f"{size[1]}×{size[0]}: the boxes would not fit"
-        )
-    return rgb
 
 
 def _target(records: list[Record]) -> Target:

@@ -11,6 +11,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from bench.datasets.base import Sample
 from bench.errors import DataError
 
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+"""Of files that are taken for images where nothing lists them."""
+
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Read an image file → (H, W, 3) uint8 RGB, in the file's own orientation.
@@ -33,6 +36,17 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # whatever a decoder raises on bad bytes: it differs by format
         raise DataError(f"{path}: not readable as an image: {_reason(path, error)}") from error
+
+
+def read_sized(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """As `read_rgb`. Raises DataError, too, for another (height, width) than the one annotated."""
+    rgb = read_rgb(path)
+    if size is not None and rgb.shape[:2] != size:
+        raise DataError(
+            f"{path}: {rgb.shape[1]}×{rgb.shape[0]} pixels, but it was annotated at "
+            f"{size[1]}×{size[0]}: the boxes would not fit"
+        )
+    return rgb
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -321,4 +321,5 @@ def load(task: str, split: str = "test") -> Dataset:
         samples=samples,
         categories=dict(enumerate(CLASSES)),
         annotations_sha256=annotations_sha256(samples),
+        n_classes=len(CLASSES),
     )

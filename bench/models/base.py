@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.datasets.base import Dataset
+from bench.datasets.categories import common_name
 from bench.datasets.views import ModelView
 from bench.errors import ConfigError
 from bench.registry import Registry
@@ -85,7 +86,9 @@ class Library:
     """The weights that ship for a model, if any do."""
 
 
-LIBRARIES: Registry[Library] = Registry("model library", "bench.models")
+LIBRARIES: Registry[Library] = Registry(
+    "model library", "bench.models", needs=("load", "names", "fingerprint", "default_weights")
+)
 
 
 def giver_of_losses(model: TaskModel) -> GivesLoss | None:
@@ -93,22 +96,36 @@ def giver_of_losses(model: TaskModel) -> GivesLoss | None:
 
 
 def categories_of_classes(model: TaskModel, dataset: Dataset) -> NDArray[np.int64] | None:
-    """Model's class index → category id by name, −1 for classes that the data set lacks; None where
-    the model's labels are category ids already.
+    """Model's class index → category id by `common_name`, −1 for classes that the data set lacks;
+    None where the model's labels are category ids already, or the data set has no labels.
 
-    Raises ConfigError if a category of the data set is unknown to the model.
+    Raises ConfigError if a category of the data set is unknown to the model, or two are the same.
     """
-    if model.task != "det" or model.classes is None:
+    if model.task != "det" or model.classes is None or not dataset.labelled:
         return None
-    ids = {name: i for i, name in dataset.categories.items()}
-    unknown = [name for name in ids if name not in model.classes]
+    ids: dict[str, int] = {}
+    for i, name in dataset.categories.items():
+        if ids.setdefault(common_name(name), i) != i:
+            other = dataset.categories[ids[common_name(name)]]
+            raise ConfigError(
+                f"data set {dataset.name}: categories {other!r} and {name!r} are the same to a "
+                "model; give one of them another name under dataset.categories"
+            )
+    known = {common_name(name) for name in model.classes}
+    unknown = [name for name in dataset.categories.values() if common_name(name) not in known]
     if unknown:
         raise ConfigError(
-            f"data set {dataset.name} has categories that the model does not know: "
-            f"{', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}; the model's classes are "
-            f"{', '.join(model.classes[:5])} …"
+            f"data set {dataset.name} has {len(unknown)} categories that the model does not know: "
+            f"{_some(unknown)}; the model's {len(model.classes)} classes are "
+            f"{_some(model.classes)}. Where they only have other names, say so in the config: "
+            f"dataset.categories: {{{unknown[0]}: the model's name}}; otherwise take a model that "
+            "was trained on them"
         )
-    return np.array([ids.get(name, -1) for name in model.classes], np.int64)
+    return np.array([ids.get(common_name(name), -1) for name in model.classes], np.int64)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def own_targets(model: TaskModel, dataset: Dataset) -> list[Target]:

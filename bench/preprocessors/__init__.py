@@ -1,5 +1,5 @@
 """Preprocessors: what filters a picture before the codec. Neural ones and plain controls."""
 
-from bench.preprocessors.base import Preprocessor, make
+from bench.preprocessors.base import PREPROCESSORS, Preprocessor, make
 
-__all__ = ["Preprocessor", "make"]
+__all__ = ["PREPROCESSORS", "Preprocessor", "make"]

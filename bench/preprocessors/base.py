@@ -1,8 +1,10 @@
 """A preprocessor in a sweep: 8-bit pixels and a QP in, 8-bit pixels out."""
 
+import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +18,7 @@ from bench.errors import ConfigError
 from bench.preprocessors.controls import CONTROLS
 from bench.preprocessors.npp import NPP, QANPP
 from bench.preprocessors.paper import PaperNPP, PaperQANPP
+from bench.registry import Registry
 
 CODE_VERSION = "1"
 """Raised when a change of this package changes what a preprocessor puts out."""
@@ -108,22 +111,26 @@ def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.
     return network.eval().to(device), range(low, high + 1)
 
 
+Maker = Callable[[dict[str, Any], list[int], torch.device], Preprocessor]
+"""The options of a config, the QPs that it will be used with, and where networks run."""
+
+PREPROCESSORS: Registry[Maker] = Registry("preprocessor", "bench.preprocessors")
+
+
 def make(config: Mapping[str, Any], qps: list[int], device: torch.device) -> Preprocessor:
     """What a method's `preprocessor:` describes. Raises ConfigError; warns of untrained QPs."""
-    import hashlib
-
     options = dict(config)
     name = options.pop("name", None)
-    if name in CONTROLS:
-        return CONTROLS[name](**options)
-    if name not in NETWORKS:
-        known = ", ".join([*NETWORKS, *CONTROLS])
-        raise ConfigError(f"preprocessor.name: {name!r} is not one of {known}")
-    weights = options.pop("weights", None)
-    if options or weights is None:
+    return PREPROCESSORS.get(str(name))(options, qps, device)
+
+
+def _neural(name: str, options: dict[str, Any], qps: list[int], device: torch.device) -> Neural:
+    weights = options.get("weights")
+    unknown = [option for option in options if option != "weights"]
+    if unknown or weights is None:
         raise ConfigError(
             f"preprocessor {name}: takes `weights`, a file or a shipped name, or a map from QP to "
-            f"one" + (f"; unknown: {', '.join(options)}" if options else "")
+            f"one" + (f"; unknown: {', '.join(unknown)}" if unknown else "")
         )
     per_qp = weights if isinstance(weights, Mapping) else {None: weights}
     digest, networks = hashlib.sha256(), {}
@@ -139,3 +146,15 @@ def make(config: Mapping[str, Any], qps: list[int], device: torch.device) -> Pre
                 stacklevel=2,
             )
     return Neural(name, networks, digest.hexdigest(), device)
+
+
+def _control(
+    name: str, options: dict[str, Any], qps: list[int], device: torch.device
+) -> Preprocessor:
+    return CONTROLS[name](**options)
+
+
+for _name in NETWORKS:
+    PREPROCESSORS.register(_name)(partial(_neural, _name))
+for _name in CONTROLS:
+    PREPROCESSORS.register(_name)(partial(_control, _name))

@@ -71,7 +71,7 @@ def _anchor(name: str) -> str:
 def _summary(results: Results) -> str:
     """A sentence for each (dataset, model): its images, methods and anchor."""
     items = []
-    for dataset, _, model in results.groups():
+    for dataset, task, model in results.groups():
         own = [p for p in results.points if (p.dataset, p.model) == (dataset, model)]
         measured = {p.method for p in own}
         methods = [method for method in results.methods() if method in measured]
@@ -79,6 +79,8 @@ def _summary(results: Results) -> str:
         if own[0].n_images is not None:
             limited = " (the first of the data set)" if results.limited(dataset) else ""
             parts.append(f"{own[0].n_images} images{limited}")
+        if task.endswith("-agreement"):
+            parts.append("no labels: agreement with the uncompressed images, not accuracy")
         if view := results.view(dataset, model):
             parts.append(f"view {escape(view)}")
         parts.append(", ".join(map(escape, methods)) or "no coded methods")

@@ -119,8 +119,9 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
         rates = [number(first.bpp, 4), number(first.bpp_total, 4)]
         rows.append([Cell(method), *map(Cell, [setting, *rates, *values])])
     view = results.view(dataset, model)
+    measured = "agreement" if task.endswith("-agreement") else "accuracy"
     caption = (
-        f"Rate and accuracy of {model} on {dataset}"
+        f"Rate and {measured} of {model} on {dataset}"
         + (f" (view {view})" if view else "")
         + f": {_images(points)}bpp is the mean over images, total bpp all bits over all pixels"
         + _intervals([p for by_metric in points.values() for p in by_metric.values()])

@@ -8,6 +8,10 @@ _METRICS = {
     "top5": "Top-5 accuracy",
     "cross-entropy": "Cross-entropy (nats)",
     "loss": "Detector's own loss",
+    "agreement": "Top-1 agreement with clean",
+    "divergence": "Divergence from clean (nats)",
+    "agreement-mAP": "mAP agreement with clean",
+    "agreement-AP50": "AP50 agreement with clean",
 }
 _INTERPOLATIONS = {"pchip": "PCHIP", "akima": "Akima"}
 

@@ -319,8 +319,12 @@ class Run:
         predictions: list[Prediction | None] = [None] * len(hashes)
         present = [i for i, h in enumerate(hashes) if h]
         chunks = [present[k : k + CHUNK] for k in range(0, len(present), CHUNK)]
+        mapping = None
+        if experiment.dataset.task == "det":
+            mapping = categories_of_classes(model.network, experiment.dataset)
         # Ground truth enters a prediction only with the detector's own loss on it.
-        giver = giver_of_losses(model.network) if experiment.dataset.task == "det" else None
+        scored = experiment.dataset.task == "det" and experiment.dataset.labelled
+        giver = giver_of_losses(model.network) if scored else None
         targets = own_targets(model.network, experiment.dataset) if giver else []
         keys = {
             i: key(
@@ -335,7 +339,9 @@ class Run:
         missing = []
         for chunk in chunks:
             for i in chunk:
-                predictions[i] = self.cache.get(keys[i])
+                predictions[i] = known = self.cache.get(keys[i])
+                if known is not None:
+                    _check_fits(known, model, experiment.dataset)
             if any(predictions[i] is None for i in chunk):
                 missing.append(chunk)
         absent = {i for chunk in missing for i in chunk if predictions[i] is None}
@@ -348,6 +354,7 @@ class Run:
         for chunk in missing:
             batch = list(itertools.islice(pictures, len(chunk)))
             found = model.network.predict(batch, model.viewed)
+            _check_fits(found[0], model, experiment.dataset)
             if giver:
                 losses = giver.losses(batch, [targets[i] for i in chunk])
                 found = [
@@ -365,7 +372,36 @@ class Run:
                 error = "the model returned a value that is not finite"
                 self._fail(experiment, model, point, i, Failed("predict", error))
                 predictions[i] = None
-        return _in_categories(predictions, model, experiment.dataset)
+        return predictions if mapping is None else _in_categories(predictions, mapping)
+
+
+def _check_fits(prediction: Prediction, model: PlannedModel, dataset: Dataset) -> None:
+    """Raises ConfigError if the model is for another task, or a classifier's classes are not those
+    of the data set's labels."""
+    given_by = {"det": ("boxes", "a detector"), "cls": ("logits", "a classifier")}
+    key, needed = given_by[dataset.task]
+    if key not in prediction:
+        raise ConfigError(
+            f"task {dataset.task} needs {needed}, but model {model.spec.name} of "
+            f"{model.spec.library} gives {', '.join(prediction)}; name another model, or change "
+            "the experiment's task and data set"
+        )
+    if dataset.task != "cls" or not dataset.labelled:
+        return
+    given, largest = len(prediction["logits"]), max(dataset.categories)
+    if dataset.n_classes is not None and dataset.n_classes != given:
+        raise ConfigError(
+            f"data set {dataset.name} has {dataset.n_classes} classes, but model "
+            f"{model.spec.name} gives {given}: the class numbers of the two mean different things. "
+            "Take a model that was trained on these classes, or list the images in labels.csv with "
+            "the model's own class_index"
+        )
+    if largest >= given:
+        raise ConfigError(
+            f"data set {dataset.name} has class index {largest}, but model {model.spec.name} "
+            f"gives {given} classes (0 to {given - 1}); take a model that was trained on the data "
+            "set's classes, or correct the indices"
+        )
 
 
 def _finite(prediction: Prediction | None) -> bool:
@@ -373,21 +409,9 @@ def _finite(prediction: Prediction | None) -> bool:
 
 
 def _in_categories(
-    predictions: list[Prediction | None], model: PlannedModel, dataset: Dataset
+    predictions: list[Prediction | None], mapping: NDArray[np.int64]
 ) -> list[Prediction | None]:
-    """Detections with the data set's category ids; classification is checked to fit its labels."""
-    if dataset.task == "cls":
-        n = next((len(p["logits"]) for p in predictions if p), None)
-        largest = max(dataset.categories)
-        if n is not None and largest >= n:
-            raise ConfigError(
-                f"data set {dataset.name} has class index {largest}, but model {model.spec.name} "
-                f"gives {n} classes"
-            )
-        return predictions
-    mapping = categories_of_classes(model.network, dataset)
-    if mapping is None:
-        return predictions
+    """Detections with the data set's category ids."""
     mapped: list[Prediction | None] = []
     for p in predictions:
         if p is not None:

@@ -11,9 +11,9 @@ import torch
 
 import bench
 from bench.config import BenchConfig
+from bench.registry import packages
 from bench.sweep.execute import Record
 from bench.sweep.plan import Experiment
-from bench.tasks import TASKS
 
 PACKAGES = (
     "torch",
@@ -58,7 +58,7 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return found | packages()
 
 
 def _device(device: torch.device) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def describe(
         "name": name,
         "experiments": [
             {
-                "task": e.dataset.task,
+                "task": e.task.name,
                 "dataset": e.dataset.name,
                 "dataset_fingerprint": fingerprints[e.dataset.name],
                 "limited": e.limited,
@@ -97,7 +97,7 @@ def describe(
                     }
                     for m in e.models
                 ],
-                "metrics": {m.name: m.describe() for m in TASKS[e.dataset.task].metrics},
+                "metrics": {m.name: m.describe() for m in e.task.metrics},
                 "anchor": e.config.anchor,
                 "methods": e.grid(),
                 "codecs": {p.method: p.codec.fingerprint() for p in e.points},

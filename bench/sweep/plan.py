@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bench.errors import ConfigError
 from bench.models.base import Library, ModelSpec, TaskModel, sha256
 from bench.preprocessors import Preprocessor
 from bench.sweep import cache
+from bench.tasks import AGREEMENTS, TASKS, Task
 
 CHUNK = 16
 """Pictures that enter a task model together."""
@@ -63,11 +64,13 @@ class PlannedModel:
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         file = self.spec.weights_file
+        package = models.LIBRARIES.package(self.spec.library)
         return {
             "library": self.spec.library,
             "name": self.spec.name,
             "weights": sha256(file) if file else str(self.spec.weights),
             "viewed": str(self.viewed),
+            **({"package": package} if package else {}),
             "torch": torch.__version__,
             **self._library.fingerprint(self.spec),
         }
@@ -84,6 +87,12 @@ class Experiment:
     limited: bool
     models: list[PlannedModel]
     points: list[Point]
+
+    @property
+    def task(self) -> Task:
+        """By which it is scored."""
+        name = self.dataset.task
+        return TASKS[name] if self.dataset.labelled else AGREEMENTS[name]
 
     @property
     def views(self) -> list[str]:
@@ -119,18 +128,17 @@ def _points(config: ExperimentConfig, device: torch.device) -> list[Point]:
 
 
 def _dataset(config: DatasetConfig, task: str) -> Dataset:
-    load: Callable[..., Dataset] = datasets.DATASETS.get(config.format)
-    if config.format == "mini":
-        return load(task)
-    if config.root is None:
-        raise ConfigError(
-            f"dataset.root: the {config.format} data set has no folder; give --data-root DIR "
-            f"(or --data-root {task}=DIR)"
-        )
-    dataset = load(Path(config.root), name=config.name)
-    if dataset.task != task:
-        raise ConfigError(f"dataset.format: {config.format} is for {dataset.task}, not for {task}")
-    return dataset
+    root = Path(config.root) if config.root else None
+    dataset = datasets.make(config.format, task, root, config.options)
+    known = list(dataset.categories.values())
+    for name in config.categories:
+        if name not in known:
+            raise ConfigError(
+                f"dataset.categories: {name!r} is none of the categories of {dataset.name}: "
+                f"{', '.join(known)}"
+            )
+    renamed = {i: config.categories.get(name, name) for i, name in dataset.categories.items()}
+    return replace(dataset, name=config.name or dataset.name, categories=renamed)
 
 
 def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel:
@@ -159,6 +167,7 @@ def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel
 def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[Experiment]:
     """Raises ConfigError or DataError for whatever could not run to its end."""
     seen = set()
+    coded_before: set[tuple[str, str, str]] = set()
     # Cheap refusals of every experiment come before the first data set is read.
     parts = [
         (e, _points(e, device), [_model(m, e.dataset.view, device) for m in e.models])
@@ -176,6 +185,14 @@ def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[E
                     "config; give one of the data sets another name (dataset.name)"
                 )
             seen.add((dataset.name, model.spec.name))
+        # Results know a coded picture by data set, view, method and QP.
+        coded = {(dataset.name, m.view, p.method) for m in planned for p in points}
+        for name, view, method in sorted(coded & coded_before):
+            raise ConfigError(
+                f"method {method} on data set {name} ({view.split(':')[0]} view) stands in two "
+                "experiments; give one of the data sets another name (dataset.name)"
+            )
+        coded_before |= coded
         limited = limit is not None and limit < len(dataset.samples)
         if limited:
             dataset = dataset.first(limit or 0)

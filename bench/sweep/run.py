@@ -21,7 +21,9 @@ from bench.errors import BenchError, ConfigError
 from bench.sweep import manifest
 from bench.sweep.execute import Coded, Picture, Run
 from bench.sweep.plan import Experiment, PlannedModel, Point
-from bench.tasks import TASKS
+from bench.tasks import AGREEMENTS
+from bench.tasks.agreement import REFERENCE_SCORE
+from bench.tasks.base import Prediction, Target
 
 Say = Callable[[str], None]
 
@@ -57,6 +59,23 @@ def _check_expected(experiment: Experiment, fingerprint: str, scores: dict[str, 
     return f" ({where}: {', '.join(said)})"
 
 
+def _targets(
+    experiment: Experiment, model: PlannedModel, clean: list[Prediction | None]
+) -> list[Target]:
+    """The ground truth, or what the model itself says of the uncompressed images."""
+    dataset = experiment.dataset
+    if dataset.labelled:
+        return [s.target for s in dataset.samples]
+    references = AGREEMENTS[dataset.task].references(clean)
+    if dataset.task == "det" and not any(r and len(r["boxes"]) for r in references):
+        raise BenchError(
+            f"model {model.spec.name} detects nothing with a score of at least {REFERENCE_SCORE:g} "
+            f"on the uncompressed images of {dataset.name}, so there is nothing to agree with; "
+            "check the weights, or take images of what the model knows"
+        )
+    return references
+
+
 class _Writer:
     """Writes a results folder beside its place and moves it there when it is whole."""
 
@@ -77,7 +96,7 @@ class _Writer:
     ) -> None:
         path = statistics_path(
             self.folder,
-            experiment.dataset.task,
+            experiment.task.name,
             experiment.dataset.name,
             model.spec.name,
             point.method if point else UNCOMPRESSED,
@@ -137,6 +156,7 @@ def run(
     timings: dict[str, float] = {}
     fingerprints: dict[str, str] = {}
     looks: list[dict[str, list[Picture | None]]] = []
+    truth: dict[PlannedModel, list[Target]] = {}
     rows: list[dict[str, Any]] = []
 
     started = time.perf_counter()
@@ -147,7 +167,7 @@ def run(
         pictures = measure.look(experiment)
         looks.append(pictures)
         fingerprints[dataset.name] = _dataset_fingerprint(experiment, pictures["native"])
-        task, targets = TASKS[dataset.task], [s.target for s in samples]
+        task = experiment.task
         for model in experiment.models:
             look = model.look
 
@@ -158,6 +178,8 @@ def run(
             hashes = [p.sha256 if p else None for p in pictures[model.view]]
             advance = measure.progress(f"{dataset.name}: {model.spec.name}", len(hashes))
             predictions = measure.predict(experiment, model, None, hashes, read_clean, advance)
+            measure.check_failures(experiment)
+            targets = truth[model] = _targets(experiment, model, predictions)
             table = task.statistics(predictions, targets)
             writer.statistics(table, experiment, model, None)
             alive = np.array([[p is not None for p in predictions]], np.int64)
@@ -183,10 +205,8 @@ def run(
 
     started = time.perf_counter()
     for experiment, coded in zip(experiments, tables, strict=True):
-        task = TASKS[experiment.dataset.task]
-        targets = [s.target for s in experiment.dataset.samples]
         for model in experiment.models:
-            total = len(experiment.points) * len(targets)
+            total = len(experiment.points) * len(experiment.dataset.samples)
             advance = measure.progress(
                 f"{experiment.dataset.name}: {model.spec.name} on decoded images", total
             )
@@ -197,7 +217,8 @@ def run(
 
                 hashes = [c.decoded_sha256 if c else None for c in row]
                 predictions = measure.predict(experiment, model, point, hashes, read, advance)
-                writer.statistics(task.statistics(predictions, targets), experiment, model, point)
+                table = experiment.task.statistics(predictions, truth[model])
+                writer.statistics(table, experiment, model, point)
         measure.check_failures(experiment)
     timings["inference"] = time.perf_counter() - started
 

@@ -1,10 +1,18 @@
 """The tasks: what is asked of a decoded picture, and how well it was answered."""
 
+from bench.tasks.agreement import Agreement, ClassificationAgreement, DetectionAgreement
 from bench.tasks.base import Task
 from bench.tasks.classification import Classification
 from bench.tasks.detection import Detection
 
-TASKS: dict[str, Task] = {task.name: task for task in (Detection(), Classification())}
-"""By the name used in configs and in results: det, cls."""
+AGREEMENTS: dict[str, Agreement] = {
+    "det": DetectionAgreement(),
+    "cls": ClassificationAgreement(),
+}
+"""By the name used in configs: how the task is scored on images without ground truth."""
 
-__all__ = ["TASKS", "Classification", "Detection", "Task"]
+_TASKS: list[Task] = [Detection(), Classification(), *AGREEMENTS.values()]
+TASKS: dict[str, Task] = {task.name: task for task in _TASKS}
+"""By the name used in results: det, cls, det-agreement, cls-agreement."""
+
+__all__ = ["AGREEMENTS", "TASKS", "Agreement", "Classification", "Detection", "Task"]

@@ -110,10 +110,7 @@ def _rows(image: int, prediction: Prediction, target: Target) -> Iterator[tuple[
     boxes, areas = _xywh(prediction["boxes"])
     scores = np.asarray(prediction["scores"], np.float64).reshape(-1)
     labels = np.asarray(prediction["labels"], np.int64).reshape(-1)
-    order = np.lexsort((-scores, labels))
-    starts = np.searchsorted(labels[order], labels[order])
-    rank = np.arange(len(order)) - starts
-    order, rank = order[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
+    order, rank = ranked(scores, labels)
     boxes, areas, scores, labels = boxes[order], areas[order], scores[order], labels[order]
 
     # Annotated widths where they are known: (x + w) − x is seldom w in floating point.
@@ -145,6 +142,13 @@ def _rows(image: int, prediction: Prediction, target: Target) -> Iterator[tuple[
         np.zeros(m, np.uint16),
         np.where(gt_ignored, _ALL_IOUS, 0).astype(np.uint16),
     )
+
+
+def ranked(scores: NDArray[Any], labels: NDArray[Any]) -> tuple[Ints, Ints]:
+    """The detections that count, best first within their category, and their rank there, from 0."""
+    order = np.lexsort((-scores, labels))
+    rank = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
+    return order[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
 
 
 def _xywh(boxes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,11 +1,14 @@
 """ImageNet-style classification sets."""
 
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
-from bench.datasets import imagenet
+from bench.datasets import ilsvrc, imagenet
 from bench.datasets.base import DATASETS
 from bench.datasets.imagenet import load
 from bench.errors import DataError
@@ -93,26 +96,105 @@ def test_folder_per_class(tmp_path: Path) -> None:
     assert data.notes == ["1 entries of the class folders are not images and were left out"]
 
 
-def test_a_subset_of_wnids_is_refused(tmp_path: Path) -> None:
+def test_class_folders_by_wnid_have_the_standard_indices(tmp_path: Path) -> None:
+    for wnid in ("n01440764", "n02123045", "n15075141"):
+        picture(tmp_path / wnid / "a.png")
+    data = load(tmp_path)
+    assert [int(s.target["label"]) for s in data.samples] == [0, 281, 999]
+    assert data.categories == {0: "n01440764", 281: "n02123045", 999: "n15075141"}
+    assert data.n_classes == 1000
+
+
+def test_the_thousand_wnids_are_timms_and_sorted() -> None:
+    from timm.data import ImageNetInfo
+
+    assert ilsvrc.wnids() == sorted(ilsvrc.wnids()) == ImageNetInfo().label_names()
+
+
+@pytest.mark.parametrize("name", ["n00000001", "cat"])
+def test_folders_beside_the_thousand_are_refused(tmp_path: Path, name: str) -> None:
     picture(tmp_path / "n01440764" / "a.png")
-    picture(tmp_path / "n02123045" / "b.png")
-    with pytest.raises(DataError, match=r"2 of 2 class folders.*wrong class indices.*labels\.csv"):
+    picture(tmp_path / name / "b.png")
+    with pytest.raises(DataError, match=rf"but {name} is not among the 1000.*labels\.csv"):
         load(tmp_path)
 
 
-def test_a_thousand_other_wnids_are_refused_and_the_right_ones_accepted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    timm = pytest.importorskip("timm")
-    listed = Path(timm.__file__).parent / "data" / "_info" / "imagenet_synsets.txt"
-    wnids = listed.read_text().split()
-    for wnid in wnids:
-        (tmp_path / wnid).mkdir()
-    picture(tmp_path / "n15075141" / "a.png")
-    assert int(load(tmp_path).samples[0].target["label"]) == 999
-    (tmp_path / wnids[3]).rename(tmp_path / "n00000001")
-    with pytest.raises(DataError, match="not the 1000 of ILSVRC 2012"):
-        load(tmp_path)
+def test_labels_number_as_many_classes_as_there_are_folders(tmp_path: Path) -> None:
+    picture(tmp_path / "cat" / "a.png")
+    (tmp_path / "dog").mkdir()
+    assert load(tmp_path).n_classes == 2
+    (tmp_path / "csv").mkdir()
+    text = "file,class_index\na.png,4\n"
+    assert load(with_csv(tmp_path / "csv", text, ["a.png"])).n_classes is None
+
+
+def devkit(root: Path, truth: list[int]) -> Path:
+    """A kit of three classes and an inner node, numbered in another order than the wnids'."""
+    data = root / "ILSVRC2012_devkit_t12" / "data"
+    data.mkdir(parents=True)
+    fields = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children"]
+    rows = [
+        (1, "n02123045", "tabby, tabby cat", "a cat", 0, []),
+        (2, "n15075141", "toilet tissue", "paper", 0, []),
+        (3, "n01440764", "tench, Tinca tinca", "a fish", 0, []),
+        (4, "n00001740", "entity", "a thing", 3, [1, 2, 3]),
+    ]
+    synsets = np.array(rows, dtype=[(name, object) for name in fields])
+    scipy.io.savemat(data / "meta.mat", {"synsets": synsets.reshape(-1, 1)})
+    text = "".join(f"{number}\n" for number in truth)
+    (data / "ILSVRC2012_validation_ground_truth.txt").write_text(text)
+    return root
+
+
+def test_devkit_agrees_with_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import imagenet as reference
+
+    truth = [2, 3, 3, 1, 2]
+    root = devkit(tmp_path / "set", truth)
+    for number in (1, 2, 3, 4, 5):
+        picture(root / "val" / f"ILSVRC2012_val_{number:08d}.JPEG")
+    with tarfile.open(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as archive:
+        archive.add(root / "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12")
+    monkeypatch.setattr(reference, "_verify_archive", lambda *_: None)
+    reference.parse_devkit_archive(tmp_path)
+    names, val_wnids = reference.load_meta_file(tmp_path)
+
+    data = load(root)
+    order = sorted(names)
+    assert [int(s.target["label"]) for s in data.samples] == [order.index(w) for w in val_wnids]
+    assert data.categories == {i: names[wnid][0] for i, wnid in enumerate(order)}
+    assert (data.notes, data.n_classes) == ([], 3)
+
+
+def test_devkit_with_a_part_of_the_images_in_folders(tmp_path: Path) -> None:
+    root = devkit(tmp_path, [1, 2, 3])
+    picture(root / "images" / "some" / "ILSVRC2012_val_00000003.JPEG")
+    picture(root / "images" / "more" / "ILSVRC2012_val_00000002.JPEG")
+    data = load(root)
+    assert [s.name for s in data.samples] == [
+        "more/ILSVRC2012_val_00000002.JPEG", "some/ILSVRC2012_val_00000003.JPEG"
+    ]  # fmt: skip
+    assert [int(s.target["label"]) for s in data.samples] == [2, 0]
+    assert data.notes == ["1 of the 3 validation images are not there"]
+
+
+def test_devkit_that_does_not_fit(tmp_path: Path) -> None:
+    root = devkit(tmp_path / "a", [1, 9])
+    with pytest.raises(DataError, match=r"ground_truth\.txt, line 2: class 9 is not in meta"):
+        load(root)
+    root = devkit(tmp_path / "b", [1])
+    with pytest.raises(DataError, match=r"no images ILSVRC2012_val_\*\.JPEG in val/"):
+        load(root)
+    picture(root / "ILSVRC2012_val_00000007.JPEG")
+    with pytest.raises(DataError, match=r"00000007\.JPEG: .* has 1 lines"):
+        load(root)
+    meta = root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
+    meta.write_bytes(b"nothing of MATLAB's")
+    with pytest.raises(DataError, match=r"meta\.mat: cannot be read"):
+        load(root)
+    meta.unlink()
+    with pytest.raises(DataError, match=r"meta\.mat: no such file"):
+        load(root)
 
 
 def test_layout_errors_say_what_is_expected(tmp_path: Path) -> None:

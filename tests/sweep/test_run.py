@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 from described import N, experiment
+from PIL import Image
 
 from bench.cli import main
 from bench.codecs.bpg import BpgCodec
+from bench.datasets import mini
 from bench.errors import CodecError
 from bench.models.torchvision import Classifier
 from bench.sweep import execute
@@ -148,7 +150,11 @@ def test_codec_failure_at_one_point_leaves_the_image_out_of_all(
 
 
 def test_model_that_returns_nan_is_counted(
-    config: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     plain = Classifier.predict
     calls = 0
@@ -165,8 +171,32 @@ def test_model_that_returns_nan_is_counted(
     out = tmp_path / "results" / "run"
     assert run(config, pictures, out, "--max-failures", "10") == 0
     (failure,) = manifest(out)["failures"]
-    assert failure["stage"] == "predict"
-    assert set(pd.read_csv(out / "points.csv").n_images) == {N - 1}
+    assert (failure["stage"], failure["image"]) == ("predict", "16.png")
+    assert (failure["model"], failure["method"], failure["qp"]) == ("mini_classifier", "bpg", 33)
+    points = pd.read_csv(out / "points.csv")
+    assert set(points.n_images) == {N - 1}
+    assert set(points.n_failed) == {1}
+    warned = capsys.readouterr().err.replace("\n", " ")
+    assert "16.png is left out everywhere (mini_classifier, bpg at QP 33: predict:" in warned
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_model_that_returns_nan_on_every_clean_image_stops_before_coding(
+    config: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    value: float,
+) -> None:
+    def broken(self: Classifier, images: list[Any], viewed: bool) -> list[Any]:
+        return [{"logits": np.full(12, value, np.float32)} for _ in images]
+
+    monkeypatch.setattr(Classifier, "predict", broken)
+    out = tmp_path / "results" / "run"
+    assert run(config, pictures, out) == 2
+    assert f"{N} of {N} images failed" in capsys.readouterr().err
+    assert sum(1 for _ in (tmp_path / "results" / ".cache").glob("*/*")) == N  # predictions alone
 
 
 def test_expected_score_binds_its_own_data_set_only(
@@ -238,3 +268,49 @@ def test_preprocessed_method_is_cached_like_any_other(pictures: Path, tmp_path: 
     assert points.bpp["blur+bpg", 45] < points.bpp["bpg", 45]
     assert run(path, pictures, out) == 0
     assert set(manifest(out)["computed"].values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "metrics", "clean"),
+    [
+        ("cls", "mini_classifier", ["agreement", "divergence"], [1, 0]),
+        ("det", "mini_fcos", ["agreement-mAP", "agreement-AP50"], [1, 1]),
+    ],
+)
+def test_images_without_labels_give_a_curve(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    model: str,
+    metrics: list[str],
+    clean: list[float],
+) -> None:
+    for i in range(10):
+        rgb, _ = mini._RENDER[task]("test", i)
+        Image.fromarray(rgb).save(tmp_path / f"{i}.png")
+    path = tmp_path / "folder.yaml"
+    described = experiment() | {
+        "task": task,
+        "dataset": {"format": "folder", "name": "holiday"},
+        "models": [{"library": "mini", "name": model}],
+    }
+    path.write_text(yaml.safe_dump({"experiments": [described]}))
+    out = tmp_path / "results" / "run"
+    assert run(path, tmp_path, out) == 0
+    points = pd.read_csv(out / "points.csv")
+    assert points.metric.unique().tolist() == metrics
+    assert set(points.task) == {f"{task}-agreement"}
+    values = points.set_index(["metric", "method", "qp"]).value
+    own = points[points.method == "uncompressed"].set_index("metric").value
+    assert [own[m] for m in metrics] == pytest.approx(clean)
+    bpg = [values[metrics[0], "bpg", qp] for qp in (33, 39, 45)]
+    assert 0 < bpg[2] < bpg[0] < 1 or (task == "cls" and bpg[2] < bpg[0] <= 1)
+    assert metrics[0] in set(pd.read_csv(out / "bd.csv").metric)
+    (told,) = manifest(out)["experiments"]
+    assert told["task"] == f"{task}-agreement"
+    assert "agree" in told["notes"][0]
+    assert "agreement" in capsys.readouterr().err
+    page = (out / "report.html").read_text()
+    assert "agreement with the uncompressed images, not accuracy" in page
+    assert "Rate and agreement of" in page
+    assert ("of at least 0.3" in told["notes"][0]) == (task == "det")

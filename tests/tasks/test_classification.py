@@ -91,6 +91,6 @@ def test_label_outside_the_classes(label: int) -> None:
 
 
 def test_tasks_by_name() -> None:
-    assert sorted(TASKS) == ["cls", "det"]
+    assert sorted(TASKS) == ["cls", "cls-agreement", "det", "det-agreement"]
     assert TASKS["cls"].metrics[-1].higher_is_better is False
     assert [m.name for m in TASKS["det"].metrics] == ["mAP", "AP50", "loss"]
