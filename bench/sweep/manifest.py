@@ -12,7 +12,7 @@ import torch
 import bench
 from bench.config import BenchConfig
 from bench.sweep.execute import Record
-from bench.sweep.plan import Experiment
+from bench.sweep.plan import Experiment, random_weights
 
 PACKAGES = (
     "torch",
@@ -21,6 +21,7 @@ PACKAGES = (
     "mmdet",
     "mmcv",
     "mmengine",
+    "mmpretrain",
     "numpy",
     "Pillow",
     "opencv-python-headless",
@@ -105,6 +106,7 @@ def describe(
             }
             for e in experiments
         ],
+        "random_weights": random_weights(experiments),
         "analysis": config.analysis.model_dump(),
         "config": config.model_dump(),
         "versions": _versions(),

@@ -21,10 +21,10 @@ NAME = "yolox_nano_8xb8-300e_coco"
 def test_yolox_gives_the_boxes_of_mmdet(shared: Path) -> None:
     from mmdet.apis import inference_detector, init_detector
 
-    from bench.models.mmdet import _config_file
+    from bench.models.mmlab import config_file
 
     weights = shared / "weights" / "yolox_nano_mmdet.pth"
-    reference = init_detector(str(_config_file(NAME)), str(weights), device="cpu")
+    reference = init_detector(str(config_file("mmdet", NAME)), str(weights), device="cpu")
     model = LIBRARIES.get("mmdet").load(ModelSpec("mmdet", NAME, str(weights)), torch.device("cpu"))
     files = sorted((shared / "data" / "coco_dev" / "images").iterdir())[:6]
     pictures = [np.asarray(Image.open(f).convert("RGB")) for f in files]
