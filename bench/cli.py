@@ -1,4 +1,4 @@
-"""The command line: run (the default) · report · train · list · codec."""
+"""The command line: run (the default) · report · train · list · codec · doctor."""
 
 import argparse
 import os
@@ -98,6 +98,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="check everything, show the plan, stop")
     run.add_argument("--quiet", action="store_true")
 
+    commands.add_parser("doctor", help="what is installed, what works, what mends the rest")
+
     report = commands.add_parser("report", help="redo tables, figures and report.html")
     report.add_argument("results", type=Path)
 
@@ -144,6 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": _report,
         "train": _train,
         "list": _list,
+        "doctor": _doctor,
         "codec": _codec,
     }
     if not words or (words[0] not in commands and words[0] not in ("-h", "--help")):
@@ -317,6 +320,23 @@ def _train(a: argparse.Namespace) -> None:
     else:
         path = npp.train(a.what, raw, a.out, _device(a.device), a.resume, err)
     out.print(f"written: {path}", markup=False)
+
+
+def _doctor(a: argparse.Namespace) -> None:
+    from bench import doctor
+
+    findings = []
+    for finding in doctor.examine():
+        findings.append(finding)
+        good = finding.state == doctor.USABLE
+        style = "green" if good else "red" if finding.needed else "yellow"
+        out.print(f"{finding.what}: {finding.state}", style=style, markup=False, end=" ")
+        out.print(f"({finding.detail})", markup=False)
+        if finding.remedy:
+            out.print(f"    to mend it: {finding.remedy}", markup=False)
+    broken = [f.what for f in findings if f.needed and f.state != doctor.USABLE]
+    if broken:
+        raise ConfigError(f"nothing can run before this is mended: {', '.join(broken)}")
 
 
 def _list(a: argparse.Namespace) -> None:

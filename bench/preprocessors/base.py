@@ -123,8 +123,7 @@ def make(config: Mapping[str, Any], qps: list[int], device: torch.device) -> Pre
     if options or weights is None:
         raise ConfigError(
             f"preprocessor {name}: takes `weights`, a file or a shipped name, or a map from QP to "
-            f"one, or `random` (untrained)"
-            + (f"; unknown: {', '.join(options)}" if options else "")
+            "one, or `random` (untrained)" + (f"; unknown: {', '.join(options)}" if options else "")
         )
     if weights == "random":
         with torch.random.fork_rng([]):

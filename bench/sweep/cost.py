@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from bench.errors import DataError
-from bench.sweep.plan import Experiment
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.sweep.plan import Experiment, Point
 
 
 def estimate(experiment: Experiment, jobs: int) -> Iterator[tuple[str, float, int]]:
@@ -13,29 +16,24 @@ def estimate(experiment: Experiment, jobs: int) -> Iterator[tuple[str, float, in
 
     Raises ConfigError for a model that cannot be built, DataError for an unreadable picture.
     """
-    samples = experiment.dataset.samples
-    rgb = samples[0].load()
-    if not rgb.size:
-        raise DataError(f"{experiment.dataset.name}: {samples[0].name} is empty")
-    n = len(samples)
-    # Built before they are timed.
-    looks = {m.view: m.look for m in experiment.models}
-    networks = [m.network for m in experiment.models]
+    n = len(experiment.dataset.samples)
+    rgb = experiment.dataset.samples[0].load()
+    networks = [m.network for m in experiment.models]  # built before anything is timed
+    views = {m.view: m.look(rgb) for m in experiment.models}
     for method, qps in experiment.grid().items():
-        qp = qps[len(qps) // 2]
-        point = next(p for p in experiment.points if (p.method, p.qp) == (method, qp))
-        for view, look in looks.items():
-            seen = look(rgb)
-
-            def code(seen: object = seen, point: object = point, qp: int = qp) -> None:
-                given = point.preprocessor(seen, qp) if point.preprocessor else seen
-                point.codec.decode(point.codec.encode(given, qp))
-
-            yield f"{method}, {view}", _seconds(code) / jobs, n * len(qps)
+        at = (method, qps[len(qps) // 2])
+        point = next(p for p in experiment.points if (p.method, p.qp) == at)
+        for view, seen in views.items():
+            seconds = _seconds(partial(_code, point, seen)) / jobs
+            yield f"{method}, {view.split(':')[0]} view", seconds, n * len(qps)
     for model, network in zip(experiment.models, networks, strict=True):
-        seen = model.look(rgb)
-        predict: Callable[[], object] = lambda m=model, w=network, s=seen: w.predict([s], m.viewed)
-        yield model.spec.name, _seconds(predict), n * (len(experiment.points) + 1)
+        seconds = _seconds(partial(network.predict, [views[model.view]], model.viewed))
+        yield model.spec.name, seconds, n * (len(experiment.points) + 1)
+
+
+def _code(point: Point, rgb: NDArray[np.uint8]) -> None:
+    given = point.preprocessor(rgb, point.qp) if point.preprocessor else rgb
+    point.codec.decode(point.codec.encode(given, point.qp))
 
 
 def _seconds(run: Callable[[], object]) -> float:
