@@ -4,11 +4,12 @@
     python perf/models.py --out FILE.json --write docs/models.md
 
 One model per family, untrained, on two rendered pictures: classifiers on the pixels that their view
-leaves, detectors at 192 pixels. Every model has a process of its own; what FILE.json holds already is
-not run again, so a killed run goes on.
+leaves, detectors at 192 pixels. Every model has a process of its own; what FILE.json holds already
+is not run again, so a killed run goes on.
 """
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import sys
@@ -17,8 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-SMALL = ("atto", "femto", "pico", "nano", "xx", "tiny", "mini", "micro", "_050", "_s", "xs", "small",
-         "18", "b0", "_a0", "26", "34", "50")  # fmt: skip
+SMALL = (
+    "atto", "femto", "pico", "nano", "xx", "tiny", "mini", "micro", "_050", "_s", "xs", "small",
+    "18", "b0", "_a0", "26", "34", "50",
+)  # fmt: skip
 START, END = "<!-- table -->", "<!-- end of table -->"
 SIDE = 192
 LIBRARIES = ("torchvision", "timm", "mmdet", "mmpretrain")
@@ -95,7 +98,7 @@ def examine(library: str, name: str, queue: "multiprocessing.Queue[dict[str, obj
 
 
 def run(library: str, name: str, limit: float) -> dict[str, object]:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # what is imported already need not be again
     queue = context.Queue()
     process = context.Process(target=examine, args=(library, name, queue))
     process.start()
@@ -147,15 +150,17 @@ def main() -> None:
         return
     for library in [a.library] if a.library else LIBRARIES:
         rows = results.setdefault(library, {})
+        importlib.import_module("bench.models")
+        if library.startswith("mm"):
+            importlib.import_module(f"{library}.models")
         for family, name in families(library).items():
             if family in rows or (a.only and family not in a.only.split(",")):
                 continue
             started = time.perf_counter()
             rows[family] = {"name": name, **run(library, name, a.seconds)}
             a.out.write_text(json.dumps(results, indent=1))
-            print(
-                f"{library} {name} {rows[family]} {time.perf_counter() - started:.0f} s", flush=True
-            )
+            took = time.perf_counter() - started
+            print(f"{library} {name} {rows[family]} {took:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        unknown = [
+        unknown: list[Any] = [
             (_Inert, name) for name in torch.serialization.get_unsafe_globals_in_checkpoint(path)
         ]
         with torch.serialization.safe_globals(unknown):
