@@ -28,7 +28,7 @@ from bench.models.gradients import at_strides, maps_inside
 from bench.tasks.base import Prediction, Target
 
 PACKAGE = "mmdet"
-LOSS_FROM_BOXES = ("YOLOX", "FCOS", "RetinaNet", "FasterRCNN")
+LOSS_FROM_BOXES = ("YOLOX", "FCOS", "RetinaNet", "FasterRCNN", "DETR")
 """mmdet's detectors whose training loss is known to need boxes and labels alone."""
 
 

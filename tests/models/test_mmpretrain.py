@@ -91,7 +91,7 @@ def test_the_old_name_is_taken_and_said_so() -> None:
 
 
 def test_what_is_no_classifier_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no classifier"):
+    with pytest.raises(ConfigError, match="no 'test_dataloader', so it cannot be tested"):
         load("mocov2_resnet50_8xb32-coslr-200e_in1k")
     with pytest.raises(ConfigError, match=r"no bundled config 'resnest50'.*resnest50_32xb64_in1k"):
         load("resnest50")
