@@ -87,7 +87,7 @@ def test_yolox_gives_the_boxes_of_mmdet(shared: Path, reference: Any) -> None:
 
 
 def test_map_is_that_of_mmdets_own_metric(shared: Path, reference: Any, tmp_path: Path) -> None:
-    """On 40 pictures, read and scored by mmdet and mmcv alone: their loader, pipeline and CocoMetric."""
+    """On 40 pictures, read, predicted and scored by mmcv and mmdet alone."""
     from mmcv import imread
     from mmdet.apis import inference_detector
     from mmdet.evaluation import CocoMetric
