@@ -1,5 +1,6 @@
 """What a preprocessor learns from: a classifier's loss, and inner maps of any network."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -51,11 +52,12 @@ def at_strides(x: Tensor, maps: Iterable[Tensor]) -> list[Tensor]:
 
 
 def _stride(x: Tensor, m: Tensor) -> int | None:
-    """None for what is no map of the picture, or is one with the channels last."""
+    """The nearest power of two (convolutions without padding lose a rim); None for what is no map
+    of the picture, or is one with the channels last."""
     if m.dim() != 4 or m.shape[-1] < 2 or m.shape[-2] < 2:
         return None
-    across, down = (round(x.shape[i] / m.shape[i]) for i in (-1, -2))
-    return across if across == down else None
+    across, down = (2 ** round(math.log2(x.shape[i] / m.shape[i])) for i in (-1, -2))
+    return int(across) if across == down else None
 
 
 class _Enough(Exception):  # noqa: N818
