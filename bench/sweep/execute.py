@@ -382,8 +382,8 @@ def _in_categories(
         if n is not None and largest >= n:
             raise ConfigError(
                 f"data set {dataset.name} has class index {largest}, but model {model.spec.name} "
-                f"gives {n} classes; take a model that was trained on these classes, or labels that "
-                "number them as the model does"
+                f"gives {n} classes; take a model that was trained on these classes, or labels "
+                "that number them as the model does"
             )
         return predictions
     mapping = categories_of_classes(model.network, dataset)
