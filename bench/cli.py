@@ -330,10 +330,11 @@ def _doctor(a: argparse.Namespace) -> None:
         findings.append(finding)
         good = finding.state == doctor.USABLE
         style = "green" if good else "red" if finding.needed else "yellow"
+        # Not wrapped: a command is to be copied.
         out.print(f"{finding.what}: {finding.state}", style=style, markup=False, end=" ")
-        out.print(f"({finding.detail})", markup=False)
+        out.print(f"({finding.detail})", markup=False, soft_wrap=True)
         if finding.remedy:
-            out.print(f"    to mend it: {finding.remedy}", markup=False)
+            out.print(f"    to mend it: {finding.remedy}", markup=False, soft_wrap=True)
     broken = [f.what for f in findings if f.needed and f.state != doctor.USABLE]
     if broken:
         raise ConfigError(f"nothing can run before this is mended: {', '.join(broken)}")

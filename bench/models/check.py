@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bench.errors import ConfigError
-from bench.models.base import Differentiable, Image, TaskModel, giver_of_losses
+from bench.models.base import Differentiable, Image, TaskModel, fixed_draws, giver_of_losses
 from bench.tasks.base import Prediction, Target
 
 TOLERANCE = 1e-3
@@ -29,7 +29,11 @@ class Ability:
 
 
 def ability(model: TaskModel, pictures: list[Image], viewed: bool) -> Ability:
-    """Of a model, on pictures of one size. Raises what the model raises."""
+    """Of a model, on pictures of one size. Raises what the model raises.
+
+    An untrained head may be all zeros and would let no gradient through: such weights are changed.
+    """
+    _without_zeros(model.network)  # type: ignore[attr-defined]
     alone = [model.predict([p], viewed)[0] for p in pictures]
     together = model.predict(pictures, viewed)
     return Ability(
@@ -37,6 +41,13 @@ def ability(model: TaskModel, pictures: list[Image], viewed: bool) -> Ability:
         _gradient(model, pictures, "loss"),
         _gradient(model, pictures, "features"),
     )
+
+
+def _without_zeros(network: torch.nn.Module) -> None:
+    with torch.no_grad(), fixed_draws():
+        for weights in network.parameters():
+            if weights.dim() > 1 and not weights.any():
+                weights.normal_(std=0.02)
 
 
 def _alike(a: Prediction, b: Prediction) -> bool:
