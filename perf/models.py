@@ -15,6 +15,7 @@ import multiprocessing
 import sys
 import time
 from pathlib import Path
+from queue import Empty
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -102,9 +103,15 @@ def run(library: str, name: str, limit: float) -> dict[str, object]:
     queue = context.Queue()
     process = context.Process(target=examine, args=(library, name, queue))
     process.start()
+    deadline = time.monotonic() + limit
     try:
-        return queue.get(timeout=limit)
-    except Exception:
+        while time.monotonic() < deadline:
+            try:
+                return queue.get(timeout=1)
+            except Empty:
+                if process.exitcode:  # negative: killed by that signal
+                    died = f"the process died with {process.exitcode}"
+                    return {"builds": False, "runs": False, "error": died}
         return {"builds": False, "runs": False, "error": f"not done after {limit:.0f} s"}
     finally:
         process.terminate()
