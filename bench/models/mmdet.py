@@ -28,8 +28,17 @@ from bench.models.gradients import at_strides, maps_inside
 from bench.tasks.base import Prediction, Target
 
 PACKAGE = "mmdet"
-LOSS_FROM_BOXES = ("YOLOX", "FCOS", "RetinaNet", "FasterRCNN", "DETR")
-"""mmdet's detectors whose training loss is known to need boxes and labels alone."""
+LOSS_FROM_BOXES = (
+    "YOLOX",
+    "FCOS",
+    "RetinaNet",
+    "FasterRCNN",
+    "DETR",
+    "ATSS",
+    "GFL",
+    "CascadeRCNN",
+)
+"""mmdet's detectors whose training loss is known to need boxes and labels alone, without masks."""
 
 
 @dataclass
@@ -70,6 +79,8 @@ class Detector:
     @property
     def gives_loss(self) -> bool:
         kind = type(self.network).__name__
+        if self.network.with_mask:
+            return False
         # FCOS alone assigns boxes to locations without being told how.
         return kind in LOSS_FROM_BOXES and (kind == "FCOS" or self.network.train_cfg is not None)
 
