@@ -27,8 +27,8 @@ TIMM = (
     "resnet10t", "resnet26d", "resnest14d", "resnext26ts", "tf_efficientnet_lite0",
     "mobilenetv3_small_050", "convnext_atto", "convnextv2_atto", "edgenext_xx_small",
     "efficientvit_b0",
-    "ghostnet_050", "hardcorenas_a", "hrnet_w18_small", "mobilevit_xxs", "mobileone_s0",
-    "nf_regnet_b0", "regnetx_002", "repvgg_a0", "rexnet_100", "selecsls42", "tinynet_e",
+    "ghostnet_050", "hardcorenas_a", "hrnet_w18_small", "mobilevit_xxs",
+    "nf_regnet_b0", "regnetx_002", "rexnet_100", "selecsls42", "tinynet_e",
     "lcnet_035", "vit_tiny_patch16_224", "deit_tiny_patch16_224", "levit_128s",
 )  # fmt: skip
 
