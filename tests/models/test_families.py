@@ -8,7 +8,7 @@ import torchvision
 
 from bench.datasets import mini
 from bench.errors import ConfigError
-from bench.models.base import LIBRARIES, ModelSpec
+from bench.models.base import FULL_SETS, LIBRARIES, ModelSpec, Stated
 from bench.models.check import ability
 
 CPU = torch.device("cpu")
@@ -110,3 +110,14 @@ def test_published_file_is_known_by_its_name_and_states_its_scores(
     named = library.stated(ModelSpec("torchvision", "fcos_resnet50_fpn", "COCO_V1"))
     assert named is not None
     assert (named.dataset, named.scores) == ("coco", {"mAP": pytest.approx(0.392)})
+
+
+def test_stated_scores_hold_for_the_whole_set_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = mini.load(task="det")
+    objects = sum(len(s.target["boxes"]) for s in dataset.samples)
+    stated = Stated("coco", {"mAP": 0.4})
+    assert not stated.on(dataset)
+    whole = (len(dataset.samples), (objects, len(dataset.categories)))
+    monkeypatch.setitem(FULL_SETS, "coco", whole)
+    assert stated.on(dataset)
+    assert not stated.on(dataset.first(len(dataset.samples) - 1))
