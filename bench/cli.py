@@ -75,7 +75,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--methods", type=_names, help="of the config's, e.g. bpg,jpeg")
     run.add_argument("--qps", type=_integers, help="for the methods that use the anchor's codec")
     run.add_argument("--data-root", help="DIR, or det=DIR,cls=DIR")
-    run.add_argument("--weights", help="FILE, or det=FILE,cls=FILE")
+    run.add_argument("--weights", help="FILE, or det=FILE,cls=FILE, or MODEL=FILE,MODEL=FILE")
+    run.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="untrained networks where the config names no weights: tries everything out",
+    )
     run.add_argument("--out", type=Path, help="results folder; default: results/<config's name>")
     run.add_argument("--cache", type=Path, help="default: .cache beside the results folder")
     run.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
@@ -92,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
     run.add_argument("--dry-run", action="store_true", help="check everything, show the plan, stop")
     run.add_argument("--quiet", action="store_true")
+
+    commands.add_parser("doctor", help="what is installed, what works, what mends the rest")
 
     report = commands.add_parser("report", help="redo tables, figures and report.html")
     report.add_argument("results", type=Path)
@@ -179,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "baseline": _baseline,
         "train": _train,
         "list": _list,
+        "doctor": _doctor,
         "codec": _codec,
         "dataset": _dataset,
     }
@@ -217,19 +225,27 @@ def _run(a: argparse.Namespace) -> None:
     from bench.sweep import execute, plan, run
     from bench.sweep.cache import Cache
 
+    loaded = configs.load(a.config, a.set)
     config = configs.narrowed(
-        configs.load(a.config, a.set),
+        loaded,
         tasks=a.tasks,
         methods=a.methods,
         qps=a.qps,
         data_root=configs.per_task("--data-root", a.data_root),
-        weights=configs.per_task("--weights", a.weights),
+        weights=configs.per_task(
+            "--weights", a.weights, {m.name for e in loaded.experiments for m in e.models}
+        ),
+        random_weights=a.random_weights,
     )
     device = _device(a.device)
     experiments = plan.plan(config, device, a.limit)
     if not a.quiet or a.dry_run:
         _print_plan(experiments)
+    untrained = plan.random_weights(experiments)
+    if untrained:
+        err.print(f"warning: {plan.UNTRAINED} {', '.join(untrained)}", style="yellow", markup=False)
     if a.dry_run:
+        _print_cost(experiments, a.jobs or cpu_count())
         return
     folder = a.out or Path("results") / a.config.stem
     with Progress(err, a.quiet) as progress:
@@ -254,6 +270,8 @@ def _run(a: argparse.Namespace) -> None:
         )
     if not a.quiet:
         _print_bd(bd, config.analysis.interpolation)
+    if untrained:
+        err.print(f"warning: {plan.UNTRAINED} {', '.join(untrained)}", style="yellow", markup=False)
     computed, cached = manifest["computed"], manifest["cached"]
     err.print(
         f"coded {computed.get('coded', 0)} pictures ({cached.get('coded', 0)} more from the cache),"
@@ -280,6 +298,26 @@ def _print_plan(experiments: "list[Experiment]") -> None:
             str(n * (points + 1) * len(e.models)),
         )
     err.print(table)
+
+
+def _print_cost(experiments: "list[Experiment]", jobs: int) -> None:
+    """Builds every network, and codes and predicts the first picture."""
+    from bench.sweep import cost
+
+    table = Table("data set", "what", "takes", "in all")
+    total = 0.0
+    for e in experiments:
+        for what, each, times in cost.estimate(e, jobs):
+            table.add_row(
+                e.dataset.name, what, f"{each:.2f} s", f"× {times} = {each * times:.0f} s"
+            )
+            total += each * times
+    err.print(table)
+    err.print(
+        f"about {total / 60:.0f} minutes if nothing is in the cache, by the first picture of each "
+        "data set",
+        markup=False,
+    )
 
 
 def _print_bd(bd: "pd.DataFrame", interpolation: str) -> None:
@@ -337,6 +375,24 @@ def _train(a: argparse.Namespace) -> None:
     else:
         path = npp.train(a.what, raw, a.out, _device(a.device), a.resume, err)
     out.print(f"written: {path}", markup=False)
+
+
+def _doctor(a: argparse.Namespace) -> None:
+    from bench import doctor
+
+    findings = []
+    for finding in doctor.examine():
+        findings.append(finding)
+        good = finding.state == doctor.USABLE
+        style = "green" if good else "red" if finding.needed else "yellow"
+        # Not wrapped: a command is to be copied.
+        out.print(f"{finding.what}: {finding.state}", style=style, markup=False, end=" ")
+        out.print(f"({finding.detail})", markup=False, soft_wrap=True)
+        if finding.remedy:
+            out.print(f"    to mend it: {finding.remedy}", markup=False, soft_wrap=True)
+    broken = [f.what for f in findings if f.needed and f.state != doctor.USABLE]
+    if broken:
+        raise ConfigError(f"nothing can run before this is mended: {', '.join(broken)}")
 
 
 def _list(a: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """The benchmark described by a YAML file: validated whole before anything is computed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,8 @@ class DatasetConfig(BaseModel):
 
 
 class ModelConfig(_Strict):
-    """`weights`: a file, a name known to the library, or null for --weights or what ships."""
+    """`weights`: a file, a name known to the library, `random` (untrained, to try things out), or
+    null for --weights or what ships."""
 
     library: str
     name: str
@@ -143,11 +144,13 @@ def _override(raw: Any, override: str) -> None:
         ) from None
 
 
-def per_task(option: str, text: str | None) -> dict[str, str]:
-    """`DIR`, or `det=DIR,cls=DIR` → by task; the empty key holds for every task."""
+def per_task(option: str, text: str | None, names: Collection[str] = ()) -> dict[str, str]:
+    """`DIR`, or `det=DIR,cls=DIR` → by task or one of `names`; the empty key holds for all."""
     if text is None:
         return {}
     parts = text.split(",")
+    if names and all(p.partition("=")[0] in {"det", "cls", *names} for p in parts):
+        return dict(p.split("=", 1) for p in parts)
     if all(p.startswith(("det=", "cls=")) for p in parts):
         return dict(p.split("=", 1) for p in parts)
     if len(parts) > 1 and any(p.startswith(("det=", "cls=")) for p in parts):
@@ -167,6 +170,7 @@ def narrowed(
     qps: list[int] | None = None,
     data_root: Mapping[str, str] | None = None,
     weights: Mapping[str, str] | None = None,
+    random_weights: bool = False,
 ) -> BenchConfig:
     """The config with the command line's choices laid over it. Raises ConfigError."""
     raw = config.model_dump()
@@ -202,9 +206,17 @@ def narrowed(
         if file is not None:
             if len(experiment["models"]) > 1:
                 raise ConfigError(
-                    f"--weights {file}: task {task} has {len(experiment['models'])} models; name "
-                    "the weights of each in the config"
+                    f"--weights {file}: task {task} has {len(experiment['models'])} models; give "
+                    "the weights of each as --weights NAME=FILE,NAME=FILE, or in the config"
                 )
             experiment["models"][0]["weights"] = file
+        for model in experiment["models"]:
+            model["weights"] = (weights or {}).get(model["name"], model["weights"])
+            if random_weights and model["weights"] is None:
+                model["weights"] = "random"
+        for preprocessor in (m["preprocessor"] for m in experiment["methods"].values()):
+            neural = preprocessor and preprocessor.get("name") in ("npp", "qa-npp")
+            if random_weights and neural and preprocessor.get("weights") is None:
+                preprocessor["weights"] = "random"
     raw["experiments"] = experiments
     return validate(raw, "(after the command line's options)")

@@ -1,6 +1,7 @@
 """What a task model is: the network that sees the decoded picture, behind one interface."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,19 +16,24 @@ from torch import Tensor
 
 from bench.datasets.base import Dataset
 from bench.datasets.categories import common_name
-from bench.datasets.views import ModelView
 from bench.errors import ConfigError
 from bench.registry import Registry
 from bench.tasks.base import Prediction, Target
 
 Image = NDArray[np.uint8]
+View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""(H, W, 3) RGB → the 8-bit pixels that a model's own resize and crop leave of it."""
+RANDOM = "random"
+FULL_SETS = {"coco": (5000, (36781, 80)), "imagenet": (50000, (50000, 1000))}
+"""Images, objects or labels, and categories."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model as the config names it. `weights` is a file, a name known to the library, or None."""
+    """A model as the config names it. `weights` is a file, a name known to the library, `random`
+    (untrained, as the library initialises it, seeded), or None."""
 
     library: str
     name: str
@@ -36,6 +42,10 @@ class ModelSpec:
     @property
     def weights_file(self) -> Path | None:
         return Path(self.weights) if self.weights and Path(self.weights).is_file() else None
+
+    @property
+    def random(self) -> bool:
+        return self.weights == RANDOM and not self.weights_file
 
 
 class TaskModel(Protocol):
@@ -49,8 +59,8 @@ class TaskModel(Protocol):
     def classes(self) -> Sequence[str] | None: ...
 
     @property
-    def view(self) -> ModelView | None:
-        """The geometry of its resize and crop; None where they are not done on 8-bit pixels."""
+    def view(self) -> View | None:
+        """Its resize and crop; None where they do not leave 8-bit pixels."""
         ...
 
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
@@ -74,6 +84,41 @@ class GivesLoss(Protocol):
         ...
 
 
+@runtime_checkable
+class Differentiable(Protocol):
+    """What a preprocessor can be trained on: pictures (N, 3, H, W) in [0, 1], as they are coded."""
+
+    def loss(self, x: Tensor, targets: list[Target], longer_side: int | None = None) -> Tensor:
+        """(N,) the training loss of each picture by itself, differentiable in the pixels; no buffer
+        of the network changes. Targets are {label}, or a detector's `own_targets`.
+
+        A detector that resizes what it sees takes x as crops of pictures of `longer_side` pixels;
+        without it as whole pictures, and the value is that of the library's own resize, with the
+        gradient of torch's. Raises ConfigError for a network whose loss needs more.
+        """
+        ...
+
+    def features(self, x: Tensor, longer_side: int | None = None) -> list[Tensor]:
+        """Inner maps, N first, differentiable likewise. Raises ConfigError if it has none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stated:
+    """The scores that a model's own documentation states, as fractions of one, and the data set
+    that they were measured on: `coco` is all of val2017, `imagenet` all 50,000 of ILSVRC 2012."""
+
+    dataset: str
+    scores: dict[str, float]
+
+    def on(self, dataset: Dataset) -> bool:
+        """Whether that very set is this one, as far as its size and labels tell."""
+        n, labels = FULL_SETS[self.dataset]
+        key = "boxes" if dataset.task == "det" else "label"
+        found = sum(np.atleast_2d(s.target[key]).shape[0] for s in dataset.samples)
+        return (len(dataset.samples), found, len(dataset.categories)) == (n, *labels)
+
+
 @dataclass(frozen=True)
 class Library:
     """A source of task models. `fingerprint` names all but the weights that can move a prediction
@@ -84,6 +129,8 @@ class Library:
     fingerprint: Callable[[ModelSpec], dict[str, str]]
     default_weights: Callable[[str], Path | None] = lambda name: None
     """The weights that ship for a model, if any do."""
+    stated: Callable[[ModelSpec], Stated | None] = lambda spec: None
+    """The scores that the library states for just these weights, if it does."""
 
 
 LIBRARIES: Registry[Library] = Registry(
@@ -151,39 +198,106 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors, or from a .pth holding tensors only. Raises ConfigError."""
+class _Inert:
+    """Stands for any object in a checkpoint that is no tensor: nothing of it is ever run."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A dictionary from .safetensors, or from a .pth; what a .pth holds besides tensors and plain
+    values (a training's log, say) is dropped unread. Raises ConfigError."""
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        unknown: list[Any] = [
+            (_Inert, name) for name in torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        ]
+        with torch.serialization.safe_globals(unknown):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}, not a state dict")
     except Exception as error:
-        raise ConfigError(f"weights {path}: cannot be read ({error})") from error
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"weights {path}: cannot be read ({why}); the file has {path.stat().st_size} bytes: is "
+            "it whole? Fetch or save it again"
+        ) from error
+    return content
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint. Raises ConfigError."""
+    content = read_checkpoint(path)
     for key in ("state_dict", "model"):
-        if isinstance(state.get(key), dict):
-            return state[key]
+        if isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    state = OrderedDict((k, v) for k, v in content.items() if isinstance(v, Tensor))
+    # By it, modules that have been renamed since read older files.
+    state._metadata = getattr(content, "_metadata", None)  # type: ignore[attr-defined]
     return state
 
 
 def load_weights(network: torch.nn.Module, path: Path, what: str) -> None:
     """Raises ConfigError naming both sides if the file does not fit the network exactly."""
-    state = {k: v.float() if v.is_floating_point() else v for k, v in read_weights(path).items()}
+    state = read_weights(path)
+    for key, tensor in state.items():
+        if tensor.is_floating_point():
+            state[key] = tensor.float()
     own = network.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unknown = sorted(state.keys() - own.keys())
     shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
-    if missing or unknown or shapes:
-        faults = [
-            f"{len(keys)} {title} (e.g. {keys[0]})"
-            for title, keys in (
-                ("tensors missing from the file", missing),
-                ("tensors unknown to the model", unknown),
-                ("tensors of another shape", shapes),
-            )
-            if keys
-        ]
-        raise ConfigError(f"weights {path} do not fit {what}: " + "; ".join(faults))
-    network.load_state_dict(state)
+    try:
+        missing, unknown = network.load_state_dict(state, strict=False)
+        shapes = []  # a network may have resized what was of another shape
+    except RuntimeError:
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    # Counters of training, which files converted from elsewhere lack.
+    missing = [k for k in missing if not k.endswith("num_batches_tracked")]
+    if not (missing or unknown or shapes):
+        return
+    faults = [
+        f"{len(keys)} {title} (e.g. {keys[0]})"
+        for title, keys in (
+            ("tensors missing from the file", missing),
+            ("tensors unknown to the model", unknown),
+        )
+        if keys
+    ]
+    if shapes:
+        k = shapes[0]
+        faults.append(
+            f"{len(shapes)} tensors of another shape (e.g. {k}: {tuple(state[k].shape)} in the "
+            f"file, {tuple(own[k].shape)} in the model)"
+        )
+    remedy = "Name the model or config that the file was trained with, or another file"
+    if shapes and not missing and not unknown:
+        remedy = (
+            "It looks like the same network for another number of classes: name the config that "
+            "it was trained with"
+        )
+    raise ConfigError(f"weights {path} do not fit {what}: {'; '.join(faults)}. {remedy}")
+
+
+def published(url: str, file: Path) -> bool:
+    """Whether a file is the one published there: such names end in eight digits of its sha256."""
+    digits = Path(url).stem.rpartition("-")[2]
+    return len(digits) == 8 and sha256(file).startswith(digits)
+
+
+def fetched(spec: ModelSpec, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """A network whose weights its library downloads. Raises ConfigError where that fails."""
+    try:
+        return build()
+    except Exception as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"model {spec.name}: {spec.library} could not fetch its weights {spec.weights!r} "
+            f"({why}). Check the name and the connection, or fetch the file elsewhere and give it "
+            "as weights"
+        ) from error
 
 
 def ready(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
@@ -194,7 +308,8 @@ def ready(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 @contextmanager
 def fixed_draws() -> Iterator[None]:
-    """Two-stage detectors draw the regions that their loss is taken on: always the same ones."""
+    """What is drawn at random inside is always the same: the regions that a two-stage detector's
+    loss is taken on, the weights of an untrained network."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(0)
         yield

@@ -16,7 +16,15 @@ from torchvision.transforms._presets import ImageClassification
 from bench import assets
 from bench.datasets import mini
 from bench.errors import ConfigError
-from bench.models.base import LIBRARIES, Library, ModelSpec, TaskModel, load_weights, ready
+from bench.models.base import (
+    LIBRARIES,
+    Library,
+    ModelSpec,
+    TaskModel,
+    fixed_draws,
+    load_weights,
+    ready,
+)
 from bench.models.torchvision import Classifier, Detector
 
 _WIDTHS = (24, 48, 96, 128, 160)  # at strides 2, 4, 8, 16, 32
@@ -109,10 +117,12 @@ def _default_weights(name: str) -> Path | None:
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     if spec.name not in NETWORKS:
         raise ConfigError(f"library mini has no model {spec.name!r}; it has {sorted(NETWORKS)}")
-    if not spec.weights_file:
+    if not spec.weights_file and not spec.random:
         raise ConfigError(f"model {spec.name}: weights {spec.weights!r} are not a file")
-    network = NETWORKS[spec.name]()
-    load_weights(network, spec.weights_file, spec.name)
+    with fixed_draws():
+        network = NETWORKS[spec.name]()
+    if spec.weights_file:
+        load_weights(network, spec.weights_file, spec.name)
     network = ready(network, device)
     if spec.name == "mini_fcos":
         return Detector(network, list(mini.CLASSES), device)

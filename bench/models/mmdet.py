@@ -3,11 +3,7 @@
 Needs the extra `mmlab`; nothing of it is imported before an mmdet model is asked for.
 """
 
-import importlib.util
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,21 +12,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.errors import ConfigError
+from bench.models import mmlab
 from bench.models.base import (
     LIBRARIES,
     Image,
     Library,
     ModelSpec,
+    Stated,
     TaskModel,
     fixed_draws,
     in_batches,
-    load_weights,
-    ready,
+    read_checkpoint,
 )
+from bench.models.gradients import at_strides, maps_inside
 from bench.tasks.base import Prediction, Target
 
-LOSS_FROM_BOXES = ("YOLOX", "FCOS", "RetinaNet", "FasterRCNN")
-"""mmdet's detectors whose training loss is known to need boxes and labels alone."""
+PACKAGE = "mmdet"
+LOSS_FROM_BOXES = (
+    "YOLOX",
+    "FCOS",
+    "RetinaNet",
+    "FasterRCNN",
+    "DETR",
+    "ATSS",
+    "GFL",
+    "CascadeRCNN",
+)
+"""mmdet's detectors whose training loss is known to need boxes and labels alone, without masks."""
 
 
 @dataclass
@@ -71,6 +79,8 @@ class Detector:
     @property
     def gives_loss(self) -> bool:
         kind = type(self.network).__name__
+        if self.network.with_mask:
+            return False
         # FCOS alone assigns boxes to locations without being told how.
         return kind in LOSS_FROM_BOXES and (kind == "FCOS" or self.network.train_cfg is not None)
 
@@ -109,6 +119,40 @@ class Detector:
             small = functional.pad(small, (0, -size[1] % 32, 0, -size[0] % 32), value=value)
         return small.flip(1), factor
 
+    def _seen(self, x: Tensor, longer_side: int | None) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) in [0, 1] → the input of its preprocessor, (N, 3, h, w) BGR in 0…255, and
+        the factors (4,) of boxes; see `bench.models.base.Differentiable` for `longer_side`."""
+        if longer_side is not None:
+            inputs, factor = self.resized(x, longer_side)
+            return inputs, torch.full((4,), factor)
+        levels = (255 * x.detach()).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        prepared = self._prepared(list(levels))
+        exact = torch.stack([p["inputs"] for p in prepared]).to(x)
+        wide, high = prepared[0]["data_samples"].metainfo.get("scale_factor", (1.0, 1.0))
+        size = (round(x.shape[-2] * high), round(x.shape[-1] * wide))
+        near = functional.interpolate(255 * x, size, mode="bilinear", align_corners=False).flip(1)
+        bottom, right = (e - n for e, n in zip(exact.shape[-2:], size, strict=True))
+        near = functional.pad(near, (0, right, 0, bottom))
+        return near + (exact - near).detach(), torch.tensor([wide, high, wide, high])
+
+    def loss(self, x: Tensor, targets: list[Target], longer_side: int | None = None) -> Tensor:
+        if not self.gives_loss:
+            raise ConfigError(
+                f"no own loss of mmdet's {type(self.network).__name__}: it is known of "
+                f"{', '.join(LOSS_FROM_BOXES)} with a train_cfg; use loss 'features'"
+            )
+        inputs, factors = self._seen(x, longer_side)
+        scaled = [t | {"boxes": t["boxes"] * factors.numpy()} for t in targets]
+        return training_losses(self.network, list(inputs), scaled)
+
+    def features(self, x: Tensor, longer_side: int | None = None) -> list[Tensor]:
+        """Of the backbone."""
+        inputs = {"inputs": list(self._seen(x, longer_side)[0]), "data_samples": None}
+        prepared = self.network.data_preprocessor(inputs, training=False)["inputs"]
+        backbone = self.network.backbone
+        maps = at_strides(prepared, backbone(prepared))
+        return maps or maps_inside(backbone, backbone, prepared)
+
 
 def training_losses(network: Any, inputs: list[Tensor], targets: list[Target]) -> Tensor:
     """(3, h, w) BGR in 0…255 each, resized, and `own_targets` on their scale → (N,) the sum of the
@@ -119,7 +163,8 @@ def training_losses(network: Any, inputs: list[Tensor], targets: list[Target]) -
 
     values = []
     for x, target in zip(inputs, targets, strict=True):
-        shape = {"img_shape": tuple(x.shape[-2:]), "scale_factor": (1.0, 1.0)}
+        size = tuple(x.shape[-2:])
+        shape = {"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0), "img_id": 0}
         sample = DetDataSample(metainfo=shape)
         sample.gt_instances = InstanceData(
             bboxes=torch.from_numpy(target["boxes"]), labels=torch.from_numpy(target["labels"])
@@ -132,71 +177,66 @@ def training_losses(network: Any, inputs: list[Tensor], targets: list[Target]) -
     return torch.stack(values)
 
 
-@cache
-def _bundled() -> dict[str, Path]:
-    """Names of the configs that come inside the mmdet package, and where they are."""
-    found = importlib.util.find_spec("mmdet")
-    if found is None or found.origin is None:
-        return {}
-    folder = Path(found.origin).parent / ".mim" / "configs"
-    return {p.stem: p for p in folder.glob("*/*.py") if p.parent.name != "_base_"}
-
-
-def _config_file(name: str) -> Path:
-    if importlib.util.find_spec("mmdet") is None or importlib.util.find_spec("mmcv") is None:
-        raise ConfigError(
-            f"model {name}: library mmdet is not installed; the README's section on mmdetection "
-            "has the two commands that install it"
-        )
-    if Path(name).is_file():
-        return Path(name)
-    if name not in _bundled():
-        near = [n for n in sorted(_bundled()) if n.startswith(name.split("_")[0])][:5]
-        raise ConfigError(
-            f"mmdet has no bundled config {name!r}, and there is no such file"
-            + (f"; near: {', '.join(near)}" if near else "")
-        )
-    return _bundled()[name]
-
-
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
-    file = _config_file(spec.name)
-    if not spec.weights_file:
-        raise ConfigError(f"model {spec.name}: mmdet needs a checkpoint file, given as weights")
+    config = mmlab.read(PACKAGE, spec.name)
     from mmcv.transforms import Compose
-    from mmdet.registry import DATASETS, MODELS
     from mmdet.utils import get_test_pipeline_cfg
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
 
-    config = Config.fromfile(file)
-    init_default_scope(config.get("default_scope", "mmdet"))
     if config.model.type not in LOSS_FROM_BOXES:
         config.model.train_cfg = None
-    if config.model.get("backbone", {}).get("init_cfg"):
-        config.model.backbone.init_cfg = None  # the checkpoint has the backbone's weights
-    network = MODELS.build(config.model)
-    load_weights(network, spec.weights_file, f"mmdet {spec.name}")
-    state = torch.load(spec.weights_file, map_location="cpu", weights_only=True)
-    meta = state.get("meta", {}).get("dataset_meta", {}) if isinstance(state, dict) else {}
-    classes = meta.get("classes") or meta.get("CLASSES")
-    if not classes:
-        classes = DATASETS.get(config.test_dataloader.dataset.type).METAINFO["classes"]
+    network = mmlab.build(PACKAGE, config, spec, device)
+    classes = _classes(spec, config)
+    n = _head_classes(network)
+    if n is not None and n != len(classes):
+        raise ConfigError(
+            f"mmdet {spec.name}: its head tells {n} classes apart, but the checkpoint or the "
+            f"config's data set names {len(classes)} ({', '.join(classes[:3])} …); set "
+            "test_dataloader.dataset.metainfo.classes in the config"
+        )
     pipeline = get_test_pipeline_cfg(config)
     pipeline[0].type = "mmdet.LoadImageFromNDArray"
-    return Detector(
-        ready(network, device),
-        Compose(pipeline),
-        list(classes),
-        device,
+    return Detector(network, Compose(pipeline), classes, device)
+
+
+def _classes(spec: ModelSpec, config: Any) -> list[str]:
+    """By the checkpoint, else by the config's test data, else by that data set's class."""
+    from mmdet.registry import DATASETS
+
+    meta: dict[str, Any] = {}
+    if spec.weights_file:
+        about = read_checkpoint(spec.weights_file).get("meta")
+        about = about if isinstance(about, dict) else {}
+        meta = about.get("dataset_meta") or about
+    dataset = config.test_dataloader.dataset
+    while "dataset" in dataset:  # wrapped
+        dataset = dataset.dataset
+    named = (
+        meta.get("classes") or meta.get("CLASSES") or (dataset.get("metainfo") or {}).get("classes")
     )
+    if not named:
+        named = DATASETS.get(dataset.type).METAINFO["classes"]
+    return [named] if isinstance(named, str) else list(named)
+
+
+def _head_classes(network: Any) -> int | None:
+    """None where the head does not say."""
+    head = getattr(getattr(network, "roi_head", None), "bbox_head", None)
+    head = head if head is not None else getattr(network, "bbox_head", None)
+    if isinstance(head, torch.nn.ModuleList):
+        head = head[-1]
+    n = getattr(head, "num_classes", None)
+    return n if isinstance(n, int) else None
+
+
+def _stated(spec: ModelSpec) -> Stated | None:
+    scores = mmlab.stated(PACKAGE, spec, "COCO", {"box AP": "mAP"})
+    return Stated("coco", scores) if scores else None
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:
-    from mmengine.config import Config
-
-    packages = {p: version(p) for p in ("mmdet", "mmcv", "mmengine")}
-    return packages | {"config": Config.fromfile(_config_file(spec.name)).pretty_text}
+    return mmlab.fingerprint(PACKAGE, spec)
 
 
-LIBRARIES.register("mmdet")(Library(_load, lambda: sorted(_bundled()), _fingerprint))
+LIBRARIES.register(PACKAGE)(
+    Library(_load, lambda: sorted(mmlab.bundled(PACKAGE)), _fingerprint, stated=_stated)
+)

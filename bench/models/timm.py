@@ -20,15 +20,18 @@ from bench.models.base import (
     Library,
     ModelSpec,
     TaskModel,
+    fetched,
+    fixed_draws,
     in_batches,
     load_weights,
     ready,
 )
+from bench.models.gradients import DifferentiableClassifier, normalised
 from bench.tasks.base import Prediction
 
 
 @dataclass
-class Classifier:
+class Classifier(DifferentiableClassifier):
     """timm's own evaluation transform, of which `normalise` is what follows the 8-bit pixels."""
 
     network: nn.Module
@@ -38,6 +41,10 @@ class Classifier:
     device: torch.device
     task: str = "cls"
     classes: None = None
+
+    def logits(self, x: Tensor) -> Tensor:
+        last: Any = self.normalise.transforms[-1]
+        return normalised(self.network, last.mean, last.std)(x)
 
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
         prepare = self.normalise if viewed else self.transform
@@ -63,11 +70,13 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     if not timm.is_model(spec.name):
         near = ", ".join(timm.list_models(f"*{spec.name[:8]}*")[:5])
         raise ConfigError(f"timm has no model {spec.name!r}" + (f"; near: {near}" if near else ""))
-    if spec.weights and not spec.weights_file:
+    if spec.weights and not spec.weights_file and not spec.random:
         # A tag of timm's own weights, e.g. "a1_in1k": fetched by timm.
-        network = timm.create_model(f"{spec.name}.{spec.weights}", pretrained=True)
+        name = f"{spec.name}.{spec.weights}"
+        network = fetched(spec, lambda: timm.create_model(name, pretrained=True))
     else:
-        network = timm.create_model(spec.name, pretrained=False)
+        with fixed_draws():
+            network = timm.create_model(spec.name, pretrained=False)
     if spec.weights_file:
         load_weights(network, spec.weights_file, f"timm {spec.name}")
     data_config: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]

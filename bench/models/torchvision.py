@@ -19,12 +19,16 @@ from bench.models.base import (
     Image,
     Library,
     ModelSpec,
+    Stated,
     TaskModel,
+    fetched,
     fixed_draws,
     in_batches,
+    published,
     ready,
 )
 from bench.models.base import load_weights as load_file_weights
+from bench.models.gradients import DifferentiableClassifier, at_strides, maps_inside, normalised
 from bench.tasks.base import Prediction, Target
 
 
@@ -34,7 +38,7 @@ def pixels(rgb: Image) -> Tensor:
 
 
 @dataclass
-class Classifier:
+class Classifier(DifferentiableClassifier):
     """A network from normalised pixels to logits, behind torchvision's own preset."""
 
     network: nn.Module
@@ -47,6 +51,9 @@ class Classifier:
     def view(self) -> ModelView:
         p = self.preset
         return ModelView(p.resize_size[0], p.crop_size[0], p.interpolation.value)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return normalised(self.network, self.preset.mean, self.preset.std)(x)
 
     def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
         inputs = [
@@ -93,6 +100,21 @@ class Detector:
             self.network, [pixels(i).to(self.device) for i in images], targets
         ).tolist()
 
+    def loss(self, x: Tensor, targets: list[Target], longer_side: int | None = None) -> Tensor:
+        if not self.gives_loss:
+            raise ConfigError(
+                f"no own loss of torchvision's {type(self.network).__name__}: it is trained on "
+                "masks or keypoints; use loss 'features'"
+            )
+        return training_losses(self.network, list(x), targets)
+
+    def features(self, x: Tensor, longer_side: int | None = None) -> list[Tensor]:
+        """Of the backbone."""
+        seen: Any = self.network
+        prepared = seen.transform(list(x))[0].tensors
+        maps = at_strides(prepared, seen.backbone(prepared).values())
+        return maps or maps_inside(seen.backbone, seen.backbone, prepared)
+
 
 def training_losses(network: nn.Module, images: list[Tensor], targets: list[Target]) -> Tensor:
     """(3, H, W) in [0, 1] each, and their `own_targets` → (N,) the sum of the detector's training
@@ -115,12 +137,15 @@ def training_losses(network: nn.Module, images: list[Tensor], targets: list[Targ
 
 
 def _weights(spec: ModelSpec) -> Any:
-    """The named member of the model's weights enum, or its default for the preprocessing of a
-    checkpoint file."""
+    """The named member of the model's weights enum; of a checkpoint file the one that it is a copy
+    of, else the default, for the preprocessing."""
     if spec.name not in _names():
         raise ConfigError(f"torchvision has no classifier or detector named {spec.name!r}")
     enum = get_model_weights(spec.name)
-    if spec.weights is None or spec.weights_file:
+    if spec.weights_file:
+        own = (w for w in enum if published(w.url, spec.weights_file))
+        return next(own, enum.DEFAULT)
+    if spec.weights is None or spec.random:
         return enum.DEFAULT
     try:
         return enum[spec.weights]
@@ -145,10 +170,11 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     if spec.weights_file:
         network = get_model(spec.name, weights=None, **extra)
         load_file_weights(network, spec.weights_file, f"torchvision {spec.name}")
-    elif spec.weights:
-        network = get_model(spec.name, weights=weights)
+    elif spec.weights and not spec.random:
+        network = fetched(spec, lambda: get_model(spec.name, weights=weights))
     else:
-        network = get_model(spec.name, weights=None, **extra)
+        with fixed_draws():
+            network = get_model(spec.name, weights=None, **extra)
     network = ready(network, device)
     if detector:
         return Detector(network, list(weights.meta["categories"]), device)
@@ -159,4 +185,20 @@ def _fingerprint(spec: ModelSpec) -> dict[str, str]:
     return {"torchvision": torchvision.__version__, "preset": str(_weights(spec).transforms())}
 
 
-LIBRARIES.register("torchvision")(Library(_load, _names, _fingerprint))
+def _stated(spec: ModelSpec) -> Stated | None:
+    """What the weights' metadata say, of weights that torchvision publishes."""
+    weights = _weights(spec)
+    if spec.random or (spec.weights_file and not published(weights.url, spec.weights_file)):
+        return None
+    for measured_on, dataset, names in (
+        ("ImageNet-1K", "imagenet", {"acc@1": "top1", "acc@5": "top5"}),
+        ("COCO-val2017", "coco", {"box_map": "mAP"}),
+    ):
+        stated = weights.meta.get("_metrics", {}).get(measured_on, {})
+        scores = {ours: stated[theirs] / 100 for theirs, ours in names.items() if theirs in stated}
+        if scores:
+            return Stated(dataset, scores)
+    return None
+
+
+LIBRARIES.register("torchvision")(Library(_load, _names, _fingerprint, stated=_stated))

@@ -130,8 +130,13 @@ def _neural(name: str, options: dict[str, Any], qps: list[int], device: torch.de
     if unknown or weights is None:
         raise ConfigError(
             f"preprocessor {name}: takes `weights`, a file or a shipped name, or a map from QP to "
-            f"one" + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+            "one, or `random` (untrained)" + (f"; unknown: {', '.join(unknown)}" if unknown else "")
         )
+    if weights == "random":
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            network = build(name, "filters", 32, True).eval().to(device)
+        return Neural(name, {None: network}, "random", device)
     per_qp = weights if isinstance(weights, Mapping) else {None: weights}
     digest, networks = hashlib.sha256(), {}
     for at, file in per_qp.items():

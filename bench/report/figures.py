@@ -89,7 +89,12 @@ def write_figures(results: Results) -> list[FigureFiles]:
         stems.add(stem)
         files = [folder / f"{stem}.{suffix}" for suffix in FORMATS]
         with _RC_LOCK, matplotlib.rc_context(RC):
-            figure = draw(curves, styles(results.methods(), curves.anchor), labels(results, curves))
+            figure = draw(
+                curves,
+                styles(results.methods(), curves.anchor),
+                labels(results, curves),
+                "random weights: these numbers mean nothing" if results.random_weights else "",
+            )
             for file in files:
                 figure.savefig(file, dpi=300, metadata=_METADATA[file.suffix])
         written.append(FigureFiles(curves, files))
@@ -140,7 +145,9 @@ def labels(results: Results, curves: Curves) -> dict[str, str]:
     return text
 
 
-def draw(curves: Curves, looks: dict[str, Style], entries: dict[str, str]) -> Figure:
+def draw(
+    curves: Curves, looks: dict[str, Style], entries: dict[str, str], title: str = ""
+) -> Figure:
     """One figure: bpp against the metric, 95 % bands, the uncompressed score as a dashed line."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     FigureCanvasAgg(figure)
@@ -156,6 +163,8 @@ def draw(curves: Curves, looks: dict[str, Style], entries: dict[str, str]) -> Fi
     _scale_rates(axes, [p.bpp or 0.0 for points in drawn for p in points])
     axes.set_xlabel("Rate (bpp)")
     axes.set_ylabel(metric_label(curves.metric))
+    if title:
+        axes.set_title(title, fontsize=7)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.grid(True)
     axes.set_axisbelow(True)

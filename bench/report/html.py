@@ -54,7 +54,7 @@ def page(results: Results, figures: list[FigureFiles]) -> str:
 <header>
 <p class="kind">Rate–accuracy report</p>
 <h1>{escape(title)}</h1>
-{_summary(results)}
+{_warning(results)}{_summary(results)}
 <nav>{links}</nav>
 </header>
 <main>
@@ -66,6 +66,11 @@ def page(results: Results, figures: list[FigureFiles]) -> str:
 
 def _anchor(name: str) -> str:
     return name.lower().replace(" ", "-")
+
+
+def _warning(results: Results) -> str:
+    said = results.random_weights
+    return f'<p><span class="worse">{escape(said)}</span></p>\n' if said else ""
 
 
 def _summary(results: Results) -> str:

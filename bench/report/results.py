@@ -95,6 +95,14 @@ class Results:
         value = self.manifest.get("experiments")
         return [e for e in value if isinstance(e, dict)] if isinstance(value, list) else []
 
+    @property
+    def random_weights(self) -> str:
+        """What to say of untrained networks, naming them; empty if all are trained."""
+        names = self.manifest.get("random_weights")
+        if not isinstance(names, list) or not names:
+            return ""
+        return f"Random weights, so the numbers mean nothing: {', '.join(map(str, names))}."
+
     def methods(self) -> list[str]:
         """Every coded method of the run: anchors first, then as configured, then as measured."""
         configured = [m for e in self.experiments for m in (e.get("methods") or {})]

@@ -65,9 +65,14 @@ def _bd_table(results: Results, interpolation: str) -> Table:
     caption = (
         f"BD-rate in percent against {against}{_intervals(entries)}; negative saves bits. "
         f"{interpolation_label(interpolation)} interpolation, policy {policies}."
+        f"{_untrained(results)}"
     )
     notes = [(mark, reason) for reason, mark in marks.items()]
     return Table(f"bd-{interpolation}", caption, [*named, *methods], rows, len(named), notes)
+
+
+def _untrained(results: Results) -> str:
+    return f" {results.random_weights}" if results.random_weights else ""
 
 
 def _intervals(entries: Sequence[BDRate | Point]) -> str:
@@ -126,6 +131,7 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
         + f": {_images(points)}bpp is the mean over images, total bpp all bits over all pixels"
         + _intervals([p for by_metric in points.values() for p in by_metric.values()])
         + "."
+        + _untrained(results)
     )
     header = ["Method", "QP", "bpp", "total bpp", *map(metric_label, metrics)]
     return Table(f"points-{dataset}-{model}", caption, header, rows, 1)
@@ -183,6 +189,7 @@ def _bd_csv(results: Results) -> str:
             [*key, *(text for m in methods for text in cells.get(m, [""] * len(parts)))]
             for key, cells in lines.items()
         ],
+        results.random_weights,
     )
 
 
@@ -204,14 +211,18 @@ def _points_csv(results: Results) -> str:
             rows.append(row)
     header = ["dataset", "model", "method", "qp", "bpp", "bpp_total"]
     parts = ("", " ci_low", " ci_high")
-    return _csv([*header, *(metric + part for metric in metrics for part in parts)], rows)
+    columns = [*header, *(metric + part for metric in metrics for part in parts)]
+    return _csv(columns, rows, results.random_weights)
 
 
 def _plain(value: float | None) -> str:
     return "" if value is None else repr(round(value, 6))
 
 
-def _csv(header: list[str], rows: list[list[str]]) -> str:
+def _csv(header: list[str], rows: list[list[str]], remark: str) -> str:
+    """A remark on the whole table has a column of its own."""
+    if remark:
+        header, rows = [*header, "remark"], [[*row, remark] for row in rows]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)

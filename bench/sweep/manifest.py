@@ -13,7 +13,7 @@ import bench
 from bench.config import BenchConfig
 from bench.registry import packages
 from bench.sweep.execute import Record
-from bench.sweep.plan import Experiment
+from bench.sweep.plan import Experiment, random_weights
 
 PACKAGES = (
     "torch",
@@ -22,6 +22,7 @@ PACKAGES = (
     "mmdet",
     "mmcv",
     "mmengine",
+    "mmpretrain",
     "numpy",
     "Pillow",
     "opencv-python-headless",
@@ -107,6 +108,7 @@ def describe(
             }
             for e in experiments
         ],
+        "random_weights": random_weights(experiments),
         "analysis": config.analysis.model_dump(),
         "config": config.model_dump(),
         "versions": _versions(),

@@ -1,14 +1,11 @@
 """What is to be measured: everything that can be refused is refused here, before any coding."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bench import codecs, datasets, models, preprocessors
 from bench.codecs.base import Codec, prepare, says
@@ -16,10 +13,13 @@ from bench.config import BenchConfig, DatasetConfig, Expected, ExperimentConfig,
 from bench.datasets.base import Dataset
 from bench.datasets.views import native
 from bench.errors import ConfigError
-from bench.models.base import Library, ModelSpec, TaskModel, sha256
+from bench.models.base import RANDOM, Library, ModelSpec, Stated, TaskModel, View, sha256
 from bench.preprocessors import Preprocessor
 from bench.sweep import cache
 from bench.tasks import AGREEMENTS, TASKS, Task
+
+UNTRAINED = "random weights, so the numbers mean nothing:"
+"""What is said wherever the names from `random_weights` are listed."""
 
 CHUNK = 16
 """Pictures that enter a task model together."""
@@ -50,7 +50,7 @@ class PlannedModel:
         return self._library.load(self.spec, self._device)
 
     @property
-    def look(self) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    def look(self) -> View:
         """(H, W, 3) → the pixels that are coded for it. Raises ConfigError."""
         if not self.viewed:
             return native
@@ -60,6 +60,10 @@ class PlannedModel:
                 "whose resize and crop do not leave 8-bit pixels; use native"
             )
         return self.network.view
+
+    @cached_property
+    def stated(self) -> Stated | None:
+        return self._library.stated(self.spec)
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -141,6 +145,18 @@ def _dataset(config: DatasetConfig, task: str) -> Dataset:
     return replace(dataset, name=config.name or dataset.name, categories=renamed)
 
 
+def random_weights(experiments: list[Experiment]) -> list[str]:
+    """The names of the models and methods whose networks are untrained."""
+    models = [m.spec.name for e in experiments for m in e.models if m.spec.random]
+    methods = [
+        p.method
+        for e in experiments
+        for p in e.points
+        if p.preprocessor and p.preprocessor.fingerprint().get("weights") == RANDOM
+    ]
+    return list(dict.fromkeys(models + methods))
+
+
 def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel:
     library = models.LIBRARIES.get(config.library)
     spec = ModelSpec(config.library, config.name, config.weights)
@@ -149,7 +165,8 @@ def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel
         if default is None:
             raise ConfigError(
                 f"model {config.name} of {config.library} has no weights; give a checkpoint with "
-                "--weights FILE, or in the config under models.weights"
+                "--weights FILE or --weights NAME=FILE, or in the config under models.weights; "
+                "--random-weights tries everything out without any"
             )
         spec = ModelSpec(config.library, config.name, str(default))
     elif not spec.weights_file and Path(spec.weights).suffix in {".pth", ".pt", ".safetensors"}:

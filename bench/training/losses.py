@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.errors import ConfigError
-from bench.models import mmdet, timm, torchvision
+from bench.models import mmdet, torchvision
 from bench.models.base import TaskModel
+from bench.models.gradients import DifferentiableClassifier
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(clean, decoded), each (N, 3, H, W) in [0, 1] → (N,) nats, differentiable in the second."""
@@ -32,7 +33,7 @@ def distance(model: TaskModel, longer_side: int | None = None) -> Distance:
     if isinstance(model, torchvision.Detector) and hasattr(model.network, "head"):
         return _dense(lambda x: _torchvision_outputs(model.network, x))
     if isinstance(model, mmdet.Detector) and hasattr(
-        model.network.bbox_head, "multi_level_conv_obj"
+        getattr(model.network, "bbox_head", None), "multi_level_conv_obj"
     ):
         return _dense(lambda x: _yolox_outputs(model, x, longer_side))
     raise ConfigError(
@@ -43,16 +44,7 @@ def distance(model: TaskModel, longer_side: int | None = None) -> Distance:
 
 def logits(model: TaskModel) -> Callable[[Tensor], Tensor] | None:
     """(N, 3, H, W) in [0, 1] → (N, classes) of a classifier; None for any other model."""
-    if isinstance(model, torchvision.Classifier):
-        mean, std = model.preset.mean, model.preset.std
-    elif isinstance(model, timm.Classifier):
-        normalise = model.normalise.transforms[-1]
-        mean, std = normalise.mean, normalise.std
-    else:
-        return None
-    network = model.network
-    m, s = (torch.as_tensor(v, dtype=torch.float32).view(1, 3, 1, 1) for v in (mean, std))
-    return lambda x: network((x - m.to(x)) / s.to(x))
+    return model.logits if isinstance(model, DifferentiableClassifier) else None
 
 
 def _classifier(answer: Callable[[Tensor], Tensor]) -> Distance:

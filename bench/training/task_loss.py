@@ -1,23 +1,21 @@
 """What else a preprocessor can be trained on: the task model's own loss, or its features."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from bench.datasets.base import Dataset, Sample
 from bench.errors import ConfigError
-from bench.models import mmdet, torchvision
-from bench.models.base import TaskModel, giver_of_losses, own_targets
+from bench.models import mmdet
+from bench.models.base import Differentiable, TaskModel, giver_of_losses, own_targets
 from bench.tasks.base import Target
-from bench.training.losses import distance, logits
+from bench.training.losses import distance
 
-STRIDES = (8, 16)
-"""Of a classifier's features: early enough for a steady gradient, late enough to mean something."""
 SEEN, MARGIN, UNREGARDED = 0.3, 4, 0.02
 """Of detections that count: least score, pixels around them, weight where there are none."""
 
@@ -76,20 +74,8 @@ def labelled(dataset: Dataset, model: TaskModel) -> list[Sample]:
 def _own_loss(
     model: TaskModel, longer_side: int | None
 ) -> Callable[[Tensor, list[Target]], Tensor]:
-    answer = logits(model)
-    if answer:
-        return lambda x, targets: _cross_entropy(answer(x), targets)
-    if isinstance(model, torchvision.Detector) and giver_of_losses(model):
-        network = model.network
-        return lambda x, targets: torchvision.training_losses(network, list(x), targets)
-    if isinstance(model, mmdet.Detector) and giver_of_losses(model):
-
-        def resized(x: Tensor, targets: list[Target]) -> Tensor:
-            inputs, factor = model.resized(x, longer_side)
-            scaled = [t | {"boxes": t["boxes"] * np.float32(factor)} for t in targets]
-            return mmdet.training_losses(model.network, list(inputs), scaled)
-
-        return resized
+    if isinstance(model, Differentiable) and (model.task == "cls" or giver_of_losses(model)):
+        return lambda x, targets: model.loss(x, targets, longer_side)
     raise ConfigError(
         f"no own loss for {type(model).__module__}'s {type(model).__name__} of this kind; there is "
         "one for classifiers, torchvision's detectors without masks or keypoints and mmdet's "
@@ -97,81 +83,17 @@ def _own_loss(
     )
 
 
-def _cross_entropy(answer: Tensor, targets: list[Target]) -> Tensor:
-    labels = [int(t["label"]) for t in targets]
-    if max(labels) >= answer.shape[1]:
-        raise ConfigError(
-            f"the data set has class index {max(labels)}, but the model gives {answer.shape[1]} "
-            "classes; check that model and data set number classes alike"
-        )
-    return functional.cross_entropy(
-        answer, torch.tensor(labels, device=answer.device), reduction="none"
-    )
-
-
 def features(model: TaskModel, longer_side: int | None = None) -> Features:
-    """The maps at STRIDES: of a detector's backbone, or a classifier's last output there.
+    """The maps at gradients.STRIDES: of a detector's backbone, or a classifier's last output there.
 
     Raises ConfigError for a model that has none.
     """
-    answer = logits(model)
-    if answer:
-        return _at_middle_strides(model.network, answer)  # type: ignore[attr-defined]
-    if isinstance(model, torchvision.Detector):
-        seen: Any = model.network
-
-        def levels(x: Tensor) -> list[Tensor]:
-            prepared = seen.transform(list(x))[0].tensors
-            return _at_strides(prepared, seen.backbone(prepared).values())
-
-        return levels
-    if isinstance(model, mmdet.Detector):
-        network = model.network
-
-        def stages(x: Tensor) -> list[Tensor]:
-            inputs = {"inputs": list(model.resized(x, longer_side)[0]), "data_samples": None}
-            prepared = network.data_preprocessor(inputs, training=False)["inputs"]
-            return _at_strides(prepared, network.backbone(prepared))
-
-        return stages
+    if isinstance(model, Differentiable):
+        return lambda x: model.features(x, longer_side)
     raise ConfigError(
         f"no features of {type(model).__module__}'s {type(model).__name__}; there are those of "
-        "torchvision's and timm's classifiers, and of torchvision's and mmdet's detectors"
+        "the classifiers and detectors of torchvision, timm, mmdet and mmpretrain"
     )
-
-
-class _Enough(Exception):  # noqa: N818
-    """All maps are there: what a network computes after them is not needed."""
-
-
-def _at_middle_strides(network: nn.Module, answer: Callable[[Tensor], Tensor]) -> Features:
-    """The last output of any module at each of STRIDES."""
-
-    def maps(x: Tensor) -> list[Tensor]:
-        found: dict[int, Tensor] = {}
-
-        def keep(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.dim() == 4:
-                stride = x.shape[-1] // output.shape[-1]
-                if stride > max(STRIDES):
-                    raise _Enough
-                found[stride] = output
-
-        hooks = [module.register_forward_hook(keep) for module in network.modules()]
-        try:
-            answer(x)
-        except _Enough:
-            pass
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return [found[stride] for stride in STRIDES]
-
-    return maps
-
-
-def _at_strides(x: Tensor, maps: Iterable[Tensor]) -> list[Tensor]:
-    return [m for m in maps if x.shape[-1] // m.shape[-1] in STRIDES]
 
 
 def regarded(samples: list[Sample], model: TaskModel) -> list[Sample]:

@@ -178,7 +178,7 @@ def test_own_loss_and_features_of_yolox(shared: Path) -> None:
     x, _ = pictures("det")
     known = {"boxes": np.array([[20, 30, 120, 150]], np.float32), "labels": np.array([2])}
     check_gradient_loosely(model, x, [known, NOTHING])
-    check_features(model, x)
+    check_features(model, x, longer_side=192)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -189,9 +189,10 @@ def test_own_loss_and_features_of_fcos_of_mmdet() -> None:
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
-    from bench.models.mmdet import Detector, _config_file
+    from bench.models.mmdet import Detector
+    from bench.models.mmlab import config_file
 
-    described = Config.fromfile(_config_file("fcos_r50-caffe_fpn_gn-head_1x_coco"))
+    described = Config.fromfile(config_file("mmdet", "fcos_r50-caffe_fpn_gn-head_1x_coco"))
     init_default_scope("mmdet")
     described.model.backbone.update(depth=18, init_cfg=None)
     described.model.neck.in_channels = [64, 128, 256, 512]
@@ -202,14 +203,14 @@ def test_own_loss_and_features_of_fcos_of_mmdet() -> None:
     x, _ = pictures("det")
     known = {"boxes": np.array([[20, 30, 120, 150]], np.float32), "labels": np.array([2])}
     check_gradient_loosely(model, x, [known, NOTHING])
-    check_features(model, x)
+    check_features(model, x, longer_side=192)
 
 
 def check_gradient_loosely(model: TaskModel, x: torch.Tensor, targets: list[Target]) -> None:
     """In single precision, where the assignment of boxes jumps: along the gradient it grows."""
     network = model.network  # type: ignore[attr-defined]
     buffers = {k: v.clone() for k, v in network.named_buffers()}
-    loss = task_loss("labels", model)
+    loss = task_loss("labels", model, longer_side=192)
     x = x.clone().requires_grad_()
     values = loss(x.detach(), x, targets)
     assert torch.isfinite(values).all()
@@ -224,11 +225,11 @@ def check_gradient_loosely(model: TaskModel, x: torch.Tensor, targets: list[Targ
     assert all(torch.equal(v, buffers[k]) for k, v in network.named_buffers())
 
 
-def check_features(model: TaskModel, x: torch.Tensor) -> None:
-    maps = features(model)(x)
+def check_features(model: TaskModel, x: torch.Tensor, longer_side: int | None = None) -> None:
+    maps = features(model, longer_side)(x)
     assert len(maps) == 2
     assert {len(m) for m in maps} == {len(x)}
-    loss = task_loss("features", model)
+    loss = task_loss("features", model, longer_side)
     nothing: list[Target] = [{} for _ in x]
     assert loss(x, x, nothing).abs().max() == 0
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,88 @@
+"""What a task model can do: run, take pictures together, and let gradients reach the pixels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.errors import ConfigError
+from bench.models.base import Differentiable, Image, TaskModel, fixed_draws, giver_of_losses
+from bench.tasks.base import Prediction, Target
+
+TOLERANCE = 1e-3
+"""Of scores in [0, 1] and of logits relative to their spread, one picture against two together."""
+
+
+@dataclass(frozen=True)
+class Ability:
+    """`loss` and `features` say whether their gradient reaches every picture and no buffer of the
+    network changes; None where the model has none."""
+
+    together: bool
+    loss: bool | None
+    features: bool | None
+
+    @property
+    def trains_through(self) -> bool:
+        return bool(self.loss) or bool(self.features)
+
+
+def ability(model: TaskModel, pictures: list[Image], viewed: bool) -> Ability:
+    """Of a model, on pictures of one size. Raises what the model raises.
+
+    An untrained head may be all zeros and would let no gradient through: such weights are changed.
+    """
+    _without_zeros(model.network)  # type: ignore[attr-defined]
+    alone = [model.predict([p], viewed)[0] for p in pictures]
+    together = model.predict(pictures, viewed)
+    return Ability(
+        all(_alike(a, b) for a, b in zip(alone, together, strict=True)),
+        _gradient(model, pictures, "loss"),
+        _gradient(model, pictures, "features"),
+    )
+
+
+def _without_zeros(network: torch.nn.Module) -> None:
+    with torch.no_grad(), fixed_draws():
+        for weights in network.parameters():
+            if weights.dim() > 1 and not weights.any():
+                weights.normal_(std=0.02)
+
+
+def _alike(a: Prediction, b: Prediction) -> bool:
+    key = "logits" if "logits" in a else "scores"
+    if a[key].shape != b[key].shape or not np.isfinite(b[key]).all():
+        return False
+    spread = float(np.ptp(a[key])) if key == "logits" else 1.0
+    return bool(np.allclose(a[key], b[key], rtol=0, atol=TOLERANCE * max(spread, 1e-6)))
+
+
+def _gradient(model: TaskModel, pictures: list[Image], of: str) -> bool | None:
+    if not isinstance(model, Differentiable):
+        return None
+    if of == "loss" and model.task == "det" and giver_of_losses(model) is None:
+        return None
+    network: Any = model.network  # type: ignore[attr-defined]
+    buffers = {k: v.clone() for k, v in network.named_buffers()}
+    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    x = x.to(model.device).requires_grad_()  # type: ignore[attr-defined]
+    try:
+        if of == "loss":
+            model.loss(x, [_target(model)] * len(pictures)).sum().backward()  # type: ignore[no-untyped-call]
+        else:
+            torch.stack([m.square().mean() for m in model.features(x)]).sum().backward()  # type: ignore[no-untyped-call]
+    except ConfigError:
+        return None
+    finally:
+        network.zero_grad(set_to_none=True)
+    if x.grad is None or not torch.isfinite(x.grad).all():
+        return False
+    reached = bool((x.grad.abs().amax(dim=(1, 2, 3)) > 0).all())
+    return reached and all(torch.equal(v, buffers[k]) for k, v in network.named_buffers())
+
+
+def _target(model: TaskModel) -> Target:
+    if model.task == "cls":
+        return {"label": np.array(1)}
+    return {"boxes": np.array([[10, 20, 70, 80]], np.float32), "labels": np.array([1])}
