@@ -53,6 +53,16 @@ def _percent(text: str) -> float:
     return value / 100
 
 
+def _effect(text: str) -> float:
+    try:
+        value = abs(float(text.rstrip("%")))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a BD-rate like 5, in percent")
+    return value
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
@@ -121,6 +131,19 @@ def parser() -> argparse.ArgumentParser:
     baseline.add_argument("results", type=Path)
     baseline.add_argument("file", type=Path, help="NAME.json; Parquet files come beside it")
 
+    power = commands.add_parser("power", help="how many images it takes to tell a BD-rate from 0")
+    power.add_argument("results", type=Path)
+    power.add_argument(
+        "--effect", type=_effect, default=5.0, metavar="PERCENT", help="BD-rate; default 5"
+    )
+    power.add_argument(
+        "--power",
+        type=_percent,
+        default=0.8,
+        metavar="PERCENT",
+        help="of studies that are to find it; default 80",
+    )
+
     train = commands.add_parser("train", help="train what is compared")
     train.add_argument("what", choices=["npp", "qa-npp", "proxy", "controls", "task"])
     train.add_argument("--config", type=Path, required=True)
@@ -184,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report": _report,
         "compare": _compare,
         "baseline": _baseline,
+        "power": _power,
         "train": _train,
         "list": _list,
         "doctor": _doctor,
@@ -359,6 +383,43 @@ def _baseline(a: argparse.Namespace) -> None:
 
     for path in baseline.write(a.results, a.file):
         out.print(str(path), markup=False)
+
+
+def _power(a: argparse.Namespace) -> None:
+    from bench.analysis.curves import measure
+    from bench.analysis.power import power_table
+    from bench.analysis.results import load
+
+    if not 0 < a.power < 1:
+        raise ConfigError(f"--power {100 * a.power:g}: between 0 and 100 percent is expected")
+    results = load(a.results)
+    analysis = results.manifest.analysis
+    measurements = [
+        measure(results, experiment, model)
+        for experiment in results.manifest.experiments
+        for model in experiment.models
+    ]
+    table = Table(
+        "data set", "model", "metric", "method", "images", "tells from 0", f"for {a.effect:g} %"
+    )
+    rows = power_table(measurements, analysis.policy, analysis.interpolation, a.effect, a.power)
+    for row in rows:
+        table.add_row(
+            row.dataset,
+            row.model,
+            row.metric,
+            f"{row.method} vs {row.anchor}",
+            str(row.n_images),
+            row.reason if row.detectable is None else f"{row.detectable:.1f} %",
+            "" if row.images_needed is None else f"{row.images_needed:,} images",
+        )
+    out.print(table)
+    out.print(
+        f"tells from 0: the smallest BD-rate that {100 * a.power:g} % of sets of so many images "
+        f"would tell from 0 (their 95 % interval excludes it); for {a.effect:g} %: images it would "
+        "take. The spread of the resamples is taken to fall with the root of the number of images.",
+        markup=False,
+    )
 
 
 def _train(a: argparse.Namespace) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from bench.errors import ConfigError
 
@@ -87,8 +94,18 @@ class AnalysisConfig(_Strict):
 
     interpolation: Literal["pchip", "akima"] = "pchip"
     policy: Literal["pareto", "isotonic", "raw"] = "pareto"
-    resamples: int = Field(default=200, ge=0)
+    resamples: int = Field(default=1000, ge=0)
     seed: int = 0
+    within: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
+    """Percent below the clean score at which rates are compared; BD-rate over the accuracies from
+    the first to the last."""
+
+    @field_validator("within")
+    @classmethod
+    def _ascending(cls, within: tuple[float, ...]) -> tuple[float, ...]:
+        if len(within) < 2 or list(within) != sorted(set(within)) or within[0] < 0:
+            raise ValueError("two or more rising percentages from 0 up are expected")
+        return within
 
 
 class BenchConfig(_Strict):

@@ -7,7 +7,7 @@ is decided here and in `curves.prepare`, so that a comparison without ground is 
 number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +16,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.bootstrap import interval
-from bench.analysis.curves import Curve, Measurement, OperatingPoint, prepare
-from bench.tasks.base import Metric
+from bench.analysis.bootstrap import Interval, bca, interval
+from bench.analysis.curves import (
+    Curve,
+    CurveRows,
+    Measurement,
+    OperatingPoint,
+    prepare,
+    prepare_rows,
+)
+from bench.analysis.diagnosis import falls, saturation
+from bench.analysis.equal_accuracy import target
+from bench.analysis.interpolation import INTERPOLATIONS, integrals
+from bench.analysis.results import UNCOMPRESSED
 
 BD_COLUMNS = [
     "dataset",
@@ -37,9 +47,22 @@ BD_COLUMNS = [
     "n_points",
     "status",
     "reason",
+    "bca_low",
+    "bca_high",
+    "wins",
+    "undefined",
+    "bd_metric_low",
+    "bd_metric_high",
+    "bd_metric_bca_low",
+    "bd_metric_bca_high",
+    "range",
+    "range_bd_rate",
+    "range_low",
+    "range_high",
+    "range_reason",
 ]
 
-INTERPOLATIONS = ("pchip", "akima")
+Floats = NDArray[np.float64]
 
 MIN_POINTS = 2
 """On each curve. Two make a straight line in both interpolations; Akima needs no more."""
@@ -50,6 +73,8 @@ nothing of the curves."""
 GOOD_OVERLAP = 0.75
 """Below this the number stands, and the reason says how little it rests on (the `bjontegaard`
 package warns there)."""
+MIN_RANGE = 0.5
+"""Least share of a named accuracy range that both curves must cover."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +141,64 @@ def bd_rate(anchor: Curve, test: Curve, interpolation: str) -> float:
     return _bd_rate(anchor, test, interpolation)
 
 
+def bd_rate_rows(anchor: CurveRows, test: CurveRows, interpolation: str) -> Floats:
+    """`bd_rate` of (R,) pairs of curves, percent, NaN where undefined."""
+    low, high, shared = _shared(anchor.quality, test.quality)
+    rising = np.ones(len(low), bool)
+    for curve in (anchor, test):
+        rising &= ~(np.diff(curve.quality, axis=1) <= 0).any(axis=1)
+    low, high = np.where(rising & (shared >= MIN_OVERLAP), (low, high), np.nan)
+    return _mean_rate_difference(anchor, test, low, high, interpolation)
+
+
+def bd_rate_within(
+    anchor: CurveRows, test: CurveRows, bottom: Floats, top: Floats, interpolation: str
+) -> tuple[Floats, Floats]:
+    """BD-rate over the qualities from (R,) bottom to top → (R,) percent, and the share of that
+    range that both curves cover; NaN where that is under a half."""
+    low, high, _ = _shared(anchor.quality, test.quality)
+    low, high = np.maximum(low, bottom), np.minimum(high, top)
+    for curve in (anchor, test):
+        low[(np.diff(curve.quality, axis=1) <= 0).any(axis=1)] = np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covered = ((high - low) / (top - bottom)).clip(min=0)
+        low = np.where(covered >= MIN_RANGE, low, np.nan)
+    return _mean_rate_difference(anchor, test, low, high, interpolation), covered
+
+
+def bd_metric_rows(anchor: CurveRows, test: CurveRows, interpolation: str) -> Floats:
+    """`bd(…).bd_metric` of (R,) pairs of curves, NaN where undefined."""
+    x, y = np.log(anchor.rate), np.log(test.rate)
+    low, high, shared = _shared(x, y)
+    low, high = np.where(shared >= MIN_OVERLAP, (low, high), np.nan)
+    area = integrals(y, test.quality, low, high, interpolation)
+    with np.errstate(invalid="ignore"):
+        return (area - integrals(x, anchor.quality, low, high, interpolation)) / (high - low)
+
+
+def _shared(a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
+    """(R, n) each → (R,) bounds of the shared range, and `overlap`; NaN with under 2 points."""
+    few = np.minimum((~np.isnan(a)).sum(axis=1), (~np.isnan(b)).sum(axis=1)) < MIN_POINTS
+    a, b = (np.where(few[:, None], np.nan, v) for v in (a, b))
+    lows = np.fmin.reduce(a, axis=1), np.fmin.reduce(b, axis=1)
+    highs = np.fmax.reduce(a, axis=1), np.fmax.reduce(b, axis=1)
+    low, high = np.maximum(*lows), np.minimum(*highs)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shared = (high - low).clip(min=0) / (np.maximum(*highs) - np.minimum(*lows))
+    return low, high, shared
+
+
+def _mean_rate_difference(
+    anchor: CurveRows, test: CurveRows, low: Floats, high: Floats, interpolation: str
+) -> Floats:
+    """(R,) percent over the qualities from low to high."""
+    area = integrals(test.quality, np.log(test.rate), low, high, interpolation)
+    area -= integrals(anchor.quality, np.log(anchor.rate), low, high, interpolation)
+    with np.errstate(all="ignore"):
+        percent = np.expm1(area / (high - low)) * 100
+    return np.where(np.isfinite(percent), percent, np.nan)
+
+
 def _obstacle(anchor: Curve, test: Curve, shared: float) -> str:
     """Why no BD-rate can be given; empty if one can."""
     for name, curve in (("anchor", anchor), ("method", test)):
@@ -167,13 +250,19 @@ def _bd_metric(anchor: Curve, test: Curve, interpolation: str) -> float:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def bd_table(measurements: Sequence[Measurement], policy: str) -> pd.DataFrame:
+def bd_table(
+    measurements: Sequence[Measurement], policy: str, within: Sequence[float]
+) -> pd.DataFrame:
     """bd.csv: every method but the anchor × metric × interpolation, columns `BD_COLUMNS`.
 
-    The interval is that of BD-rate over the resamples, rate and accuracy resampled together; it is
-    withheld, and the reason says so, if more than 5 % of the resamples have no BD-rate.
+    Intervals are those of the number over the resamples, rate and accuracy resampled together;
+    ci_low … ci_high is the percentile interval, bca_low … bca_high the BCa interval. They are
+    withheld, and the reason says so, if more than 5 % of the resamples have no number; undefined is
+    the share of those without a BD-rate, wins the share of the others in which the method saves
+    bits. range_*: the BD-rate over the accuracies that lie the first to the last of `within`,
+    percent, below the clean score.
     """
-    rows = [row for m in measurements for row in _rows(m, policy)]
+    rows = [row for m in measurements for row in _rows(m, policy, within)]
     table = pd.DataFrame(rows, columns=BD_COLUMNS)
     return table.drop_duplicates(
         ["dataset", "task", "model", "metric", "anchor", "method", "interpolation"],
@@ -181,63 +270,123 @@ def bd_table(measurements: Sequence[Measurement], policy: str) -> pd.DataFrame:
     )
 
 
-def _rows(m: Measurement, policy: str) -> list[tuple[object, ...]]:
-    anchor = m.experiment.anchor
-    anchor_names = [f"QP {point.qp}" for point in m.of(anchor)]
-    rows: list[tuple[object, ...]] = []
+def resampled_bd_rates(
+    m: Measurement, k: int, method: str, policy: str, interpolation: str
+) -> Floats:
+    """(1 + resamples,) BD-rates of a method on metric k, percent, NaN where undefined."""
+    curves = [_Method.of(m, name, k, policy).rows for name in (m.experiment.anchor, method)]
+    return bd_rate_rows(curves[0], curves[1], interpolation)[: len(m.points[0].values)]
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method's curves on one metric."""
+
+    curve: Curve
+    """On the surviving images."""
+    rows: CurveRows
+    """Row 0 the same, then the resamples, then without a group of images each."""
+    remarks: list[str]
+
+    @staticmethod
+    def of(m: Measurement, method: str, k: int, policy: str) -> "_Method":
+        points = m.of(method)
+        sign = 1.0 if m.metrics[k].higher_is_better else -1.0
+        rates = np.column_stack([np.r_[p.bpp, p.bpp_without] for p in points])
+        qualities = sign * np.column_stack([_all(p, k) for p in points])
+        curve = prepare(rates[0], qualities[0], policy)
+        changes = curve.describe_changes([f"QP {point.qp}" for point in points])
+        finest = np.argsort(-rates[0])
+        qps = [points[i].qp for i in finest.tolist()]
+        paired = qualities[: len(points[0].values), finest]
+        clean = sign * m.of(UNCOMPRESSED)[0].values[:, k]
+        remarks = [
+            f"{method} {changes}" if changes else "",
+            falls(method, qps, paired),
+            saturation(method, qps, paired, clean),
+        ]
+        return _Method(curve, prepare_rows(rates, qualities, policy), remarks)
+
+
+def _all(point: OperatingPoint, k: int) -> Floats:
+    """On the surviving images, the resamples, and without a group of images each."""
+    without = point.values_without[:, k] if point.values_without.size else np.empty(0)
+    return np.r_[point.values[:, k], without]
+
+
+def _rows(m: Measurement, policy: str, within: Sequence[float]) -> Iterator[tuple[object, ...]]:
+    anchor, n = m.experiment.anchor, len(m.points[0].values)
     for k, metric in enumerate(m.metrics):
-        anchors = _curves(m.of(anchor), k, metric, policy)
-        for method in m.experiment.methods:
-            if method == anchor:
+        sign = 1.0 if metric.higher_is_better else -1.0
+        methods = {x: _Method.of(m, x, k, policy) for x in m.experiment.methods}
+        clean = sign * _all(m.of(UNCOMPRESSED)[0], k)
+        bottom, top = (target(clean, percent) for percent in (within[-1], within[0]))
+        one = methods[anchor]
+        for name, other in methods.items():
+            if name == anchor:
                 continue
-            names = [f"QP {point.qp}" for point in m.of(method)]
-            tests = _curves(m.of(method), k, metric, policy)
             for interpolation in INTERPOLATIONS:
-                result = bd(anchors[0], tests[0], interpolation)
+                result = bd(one.curve, other.curve, interpolation)
+                rates = bd_rate_rows(one.rows, other.rows, interpolation)
+                metrics = bd_metric_rows(one.rows, other.rows, interpolation)
+                bounds, accelerated = _intervals(result.bd_rate, rates, n)
+                metric_bounds, metric_accelerated = _intervals(result.bd_metric, metrics, n)
+                ranged, covered = bd_rate_within(one.rows, other.rows, bottom, top, interpolation)
+                range_bounds, _ = _intervals(ranged[0], ranged, n)
+                known = rates[1:n][~np.isnan(rates[1:n])]
                 reasons = [
                     result.reason,
-                    _prefixed(anchor, anchors[0].describe_changes(anchor_names)),
-                    _prefixed(method, tests[0].describe_changes(names)),
+                    *one.remarks,
+                    *other.remarks,
+                    bounds.reason or accelerated.reason,
                 ]
-                low = high = np.nan
-                if result.status == "ok":
-                    resampled = [
-                        bd_rate(a, t, interpolation)
-                        for a, t in zip(anchors[1:], tests[1:], strict=True)
-                    ]
-                    bounds = interval(np.array(resampled, np.float64))
-                    low, high = bounds.low, bounds.high
-                    reasons.append(bounds.reason)
-                rows.append(
-                    (
-                        m.experiment.dataset,
-                        m.experiment.task,
-                        m.model.name,
-                        metric.name,
-                        anchor,
-                        method,
-                        interpolation,
-                        policy,
-                        result.bd_rate,
-                        low,
-                        high,
-                        result.bd_metric,
-                        result.overlap,
-                        result.n_points,
-                        result.status,
-                        "; ".join(reason for reason in reasons if reason),
-                    )
+                yield (
+                    m.experiment.dataset,
+                    m.experiment.task,
+                    m.model.name,
+                    metric.name,
+                    anchor,
+                    name,
+                    interpolation,
+                    policy,
+                    result.bd_rate,
+                    bounds.low,
+                    bounds.high,
+                    result.bd_metric,
+                    result.overlap,
+                    result.n_points,
+                    result.status,
+                    "; ".join(reason for reason in reasons if reason),
+                    accelerated.low,
+                    accelerated.high,
+                    float((known < 0).mean()) if len(known) else np.nan,
+                    1 - len(known) / (n - 1) if n > 1 else np.nan,
+                    metric_bounds.low,
+                    metric_bounds.high,
+                    metric_accelerated.low,
+                    metric_accelerated.high,
+                    f"{within[0]:g}–{within[-1]:g} % below clean",
+                    ranged[0],
+                    range_bounds.low,
+                    range_bounds.high,
+                    "; ".join(
+                        reason
+                        for reason in (_about_range(ranged[0], covered[0]), range_bounds.reason)
+                        if reason
+                    ),
                 )
-    return rows
 
 
-def _curves(points: list[OperatingPoint], k: int, metric: Metric, policy: str) -> list[Curve]:
-    """The method's curve on the surviving images, then on each resample."""
-    sign = 1.0 if metric.higher_is_better else -1.0
-    rates = np.column_stack([point.bpp for point in points])
-    qualities = sign * np.column_stack([point.values[:, k] for point in points])
-    return [prepare(r, q, policy) for r, q in zip(rates, qualities, strict=True)]
+def _intervals(value: float, rows: Floats, n: int) -> tuple[Interval, Interval]:
+    """Percentile and BCa of n − 1 resamples; empty where the value is undefined."""
+    if np.isnan(value):
+        return Interval(np.nan, np.nan), Interval(np.nan, np.nan)
+    return interval(rows[1:n]), bca(rows[1:n], value, rows[n:])
 
 
-def _prefixed(method: str, changes: str) -> str:
-    return f"{method} {changes}" if changes else ""
+def _about_range(value: float, covered: float) -> str:
+    """Why the range has no BD-rate, or on how little it rests."""
+    share = 0.0 if np.isnan(covered) else covered
+    if np.isnan(value):
+        return f"the curves cover {share:.0%} of the range, {MIN_RANGE:.0%} are needed"
+    return f"rests on {share:.0%} of the range" if share < GOOD_OVERLAP else ""

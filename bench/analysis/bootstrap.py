@@ -2,11 +2,13 @@
 
 Images are drawn with replacement; the same draws serve every method, QP and model of a data set, so
 that what two curves share cancels in their difference (Efron and Tibshirani, *An Introduction to
-the Bootstrap*, 1993: paired data, chapter 8; bias, chapter 10; percentile interval, chapter 13).
+the Bootstrap*, 1993: paired data, chapter 8; bias, chapter 10; percentile interval, chapter 13;
+BCa, chapter 14). docs/statistics.md says how often they cover the truth.
 """
 
 import hashlib
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,12 @@ QUANTILES = (0.025, 0.975)
 """Of a 95 % interval."""
 MAX_UNDEFINED = 0.05
 """Share of resamples without a value above which the interval is withheld."""
+
+JACKKNIFE_GROUPS = 200
+"""Most groups of images left out for the acceleration of BCa, which is a skewness: 200 groups of 25
+give that of 5,000 single images to ± 0.003."""
+
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,8 @@ def resample_weights(
     weights[0] = surviving
     if len(survivors):
         draws = survivors[rng.integers(0, len(survivors), (resamples, len(survivors)))]
-        np.add.at(weights, (np.arange(1, 1 + resamples)[:, None], draws), 1)
+        draws += np.arange(1, 1 + resamples)[:, None] * len(surviving)
+        weights += np.bincount(draws.ravel(), minlength=weights.size).reshape(weights.shape)
     return weights
 
 
@@ -67,4 +76,49 @@ def interval(values: NDArray[np.float64], around: float | None = None) -> Interv
         bias = defined.mean() - around
         if abs(bias) > 3 * defined.std() / np.sqrt(len(defined)):
             low, high = low - bias, high - bias
+    return Interval(float(low), float(high))
+
+
+def jackknife_weights(surviving: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n_images,) survivors → (groups, n_images) weights, row g without the images of group g.
+
+    Groups are of one image each up to `JACKKNIFE_GROUPS` survivors, else of equal size (some have
+    one less), spread over the data set. No rows for fewer than two survivors.
+    """
+    survivors = np.flatnonzero(surviving)
+    size = max(1, -(-len(survivors) // JACKKNIFE_GROUPS))
+    groups = -(-len(survivors) // size) if len(survivors) > 1 else 0
+    weights = np.repeat(surviving.astype(np.int64)[None], groups, axis=0)
+    if groups:
+        weights[np.arange(len(survivors)) % groups, survivors] = 0
+    return weights
+
+
+def bca(values: NDArray[np.float64], around: float, jackknife: NDArray[np.float64]) -> Interval:
+    """(resamples,) values, the value on the images themselves, (groups,) values without a group
+    each → bias-corrected and accelerated interval.
+
+    Withheld where `interval` is, where all resamples lie on one side of `around`, and where a value
+    without a group is undefined.
+    """
+    plain = interval(values)
+    if plain.reason:
+        return plain
+    defined = values[~np.isnan(values)]
+    below = float(((defined < around).mean() + (defined <= around).mean()) / 2)
+    if np.ptp(defined) == 0:
+        return plain
+    if not 0 < below < 1:
+        return Interval(np.nan, np.nan, "no BCa interval: all resamples on one side of the value")
+    if len(jackknife) == 0 or np.isnan(jackknife).any():
+        return Interval(np.nan, np.nan, "no BCa interval: undefined without some of the images")
+    shift = _NORMAL.inv_cdf(below)
+    influence = jackknife.mean() - jackknife
+    spread = float((influence**2).sum())
+    acceleration = float((influence**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    shares = []
+    for quantile in QUANTILES:
+        z = shift + _NORMAL.inv_cdf(quantile)
+        shares.append(_NORMAL.cdf(shift + z / max(1 - acceleration * z, 1e-6)))
+    low, high = np.quantile(defined, shares)
     return Interval(float(low), float(high))

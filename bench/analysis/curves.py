@@ -1,14 +1,15 @@
 """Operating points, and the curves they make."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
+import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.bootstrap import interval, resample_weights
+from bench.analysis.bootstrap import bca, interval, jackknife_weights, resample_weights
 from bench.analysis.results import UNCOMPRESSED, Experiment, Model, Results, ResultsError
 from bench.tasks import TASKS
 from bench.tasks.base import Metric
@@ -27,6 +28,11 @@ POINT_COLUMNS = [
     "ci_high",
     "n_images",
     "n_failed",
+    "bca_low",
+    "bca_high",
+    "change",
+    "curve_bpp",
+    "curve_value",
 ]
 
 POLICIES = ("pareto", "isotonic", "raw")
@@ -50,6 +56,10 @@ class OperatingPoint:
     """(1 + resamples,) mean of bits/pixels; NaN for the clean pictures"""
     bpp_total: float
     """Σ bits / Σ pixels"""
+    values_without: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    """(groups, n_metrics) without a group of images each, see `bootstrap.jackknife_weights`"""
+    bpp_without: Floats = field(default_factory=lambda: np.empty(0))
+    """(groups,)"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,8 @@ class Measurement:
 
 
 def measure(results: Results, experiment: Experiment, model: Model) -> Measurement:
-    """Score every operating point, on all surviving images and on each resample of them.
+    """Score every operating point, on all surviving images and on each resample of them, on every
+    core.
 
     Raises ResultsError if the folder lacks something that it should hold.
     """
@@ -81,7 +92,8 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
         )
     surviving = results.surviving(experiment, model)
     analysis = results.manifest.analysis
-    weights = resample_weights(surviving, analysis.resamples, analysis.seed, experiment.dataset)
+    resamples = resample_weights(surviving, analysis.resamples, analysis.seed, experiment.dataset)
+    weights = np.vstack([resamples, jackknife_weights(surviving)])
     unknown = np.full(len(weights), np.nan)
 
     def values(method: str, qp: int | None) -> Floats:
@@ -94,7 +106,11 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
                 f"QP {qp} do not fit task {task.name} or the {len(surviving)} images: {error}"
             ) from error
 
-    points = [OperatingPoint(UNCOMPRESSED, None, values(UNCOMPRESSED, None), unknown, np.nan)]
+    def point(method: str, qp: int | None, bpp: Floats, bpp_total: float) -> OperatingPoint:
+        scores, n = values(method, qp), len(resamples)
+        return OperatingPoint(method, qp, scores[:n], bpp[:n], bpp_total, scores[n:], bpp[n:])
+
+    planned: list[tuple[str, int | None, Floats, float]] = [(UNCOMPRESSED, None, unknown, np.nan)]
     for method, qps in experiment.methods.items():
         for qp in qps:
             bits, pixels = results.rates(experiment, model, method, qp)
@@ -105,49 +121,80 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
                 bpp_total = float(bits.sum() / pixels.sum())
             else:
                 bpp, bpp_total = unknown, np.nan
-            points.append(OperatingPoint(method, qp, values(method, qp), bpp, bpp_total))
+            planned.append((method, qp, bpp, bpp_total))
+    # Threads: nearly all of the time is spent in numpy and scipy, which let go of the interpreter.
+    pool = joblib.Parallel(n_jobs=-1, prefer="threads")
+    points: list[OperatingPoint] = pool(joblib.delayed(point)(*arguments) for arguments in planned)
     kept = [
         k
         for k, metric in enumerate(task.metrics)
-        if not (metric.optional and all(np.isnan(point.values[0, k]) for point in points))
+        if not (metric.optional and all(np.isnan(p.values[0, k]) for p in points))
     ]
     metrics = tuple(task.metrics[k] for k in kept)
-    points = [replace(point, values=point.values[:, kept]) for point in points]
+    points = [
+        replace(p, values=p.values[:, kept], values_without=p.values_without[:, kept])
+        for p in points
+    ]
     n = int(surviving.sum())
     return Measurement(experiment, model, metrics, tuple(points), n, len(surviving) - n)
 
 
-def points_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
+def points_table(measurements: Sequence[Measurement], policy: str) -> pd.DataFrame:
     """points.csv: a row per operating point and metric, columns `POINT_COLUMNS`.
 
     bpp in bits per pixel, value and interval in the metric's own unit, qp an integer or empty.
-    Intervals are freed of the resamples' bias, see `bootstrap.interval`.
+    Intervals ci_low … ci_high are freed of the resamples' bias, see `bootstrap.interval`. change:
+    what the policy did to the point (see `Curve`), empty for nothing; curve_bpp and curve_value:
+    where BD-rates see the point, empty if it was dropped, the mean of its pool if it was pooled.
     """
-    rows = [
-        (
-            m.experiment.dataset,
-            m.experiment.task,
-            m.model.name,
-            point.method,
-            point.qp,
-            point.bpp[0],
-            point.bpp_total,
-            metric.name,
-            point.values[0, k],
-            bounds.low,
-            bounds.high,
-            m.n_images,
-            m.n_failed,
-        )
-        for m in measurements
-        for point in m.points
-        for k, metric in enumerate(m.metrics)
-        for bounds in [interval(point.values[1:, k], around=point.values[0, k])]
-    ]
+    rows = [row for m in measurements for row in _point_rows(m, policy)]
     table = pd.DataFrame(rows, columns=POINT_COLUMNS)
     return table.astype({"qp": "Int64"}).drop_duplicates(
         ["dataset", "task", "model", "method", "qp", "metric"], ignore_index=True
     )
+
+
+def _point_rows(m: Measurement, policy: str) -> Iterator[tuple[object, ...]]:
+    placed: dict[tuple[str, int | None, int], tuple[str, float, float]] = {}
+    for method in m.experiment.methods:
+        for k, metric in enumerate(m.metrics):
+            sign = 1.0 if metric.higher_is_better else -1.0
+            points = m.of(method)
+            curve = prepare(
+                np.array([p.bpp[0] for p in points]),
+                np.array([sign * p.values[0, k] for p in points]),
+                policy,
+            )
+            changes = dict(curve.changes)
+            for i, point in enumerate(points):
+                at = next((v for v, made_of in enumerate(curve.members) if i in made_of), None)
+                place = (
+                    (np.nan, np.nan) if at is None else (curve.rate[at], sign * curve.quality[at])
+                )
+                placed[method, point.qp, k] = (changes.get(i, ""), *place)
+    for point in m.points:
+        for k, metric in enumerate(m.metrics):
+            value, resampled = point.values[0, k], point.values[1:, k]
+            bounds = interval(resampled, around=value)
+            accelerated = bca(resampled, value, point.values_without[:, k])
+            yield (
+                m.experiment.dataset,
+                m.experiment.task,
+                m.model.name,
+                point.method,
+                point.qp,
+                point.bpp[0],
+                point.bpp_total,
+                metric.name,
+                value,
+                bounds.low,
+                bounds.high,
+                m.n_images,
+                m.n_failed,
+                accelerated.low,
+                accelerated.high,
+                *placed.get((point.method, point.qp, k), ("", np.nan, np.nan)),
+            )
 
 
 # --- a curve made ready for interpolation ---------------------------------------------------------
@@ -158,12 +205,14 @@ class Curve:
     """Rates rise strictly; under `pareto` and `isotonic` qualities do, too.
 
     changes: (position of the point as given, what was done with it): `no value`, `tied` and
-    `dominated` points were dropped, `pooled` ones were replaced by their mean.
+    `dominated` points were dropped, `pooled` ones were replaced by their mean. members: for each
+    point of the curve the positions of those that it is made of.
     """
 
     rate: Floats
     quality: Floats
     changes: tuple[tuple[int, str], ...] = ()
+    members: tuple[tuple[int, ...], ...] = ()
 
     def describe_changes(self, names: Sequence[str]) -> str:
         """E.g. "dominated: QP 25, QP 28; pooled: QP 37, QP 40"; empty if there were none."""
@@ -221,7 +270,8 @@ def prepare(rate: Floats, quality: Floats, policy: str) -> Curve:
             for pool in pools
         ]
         pooled_quality = [_mean(qualities, pool) for pool in pools]
-        return Curve(np.array(pooled_rate), np.array(pooled_quality), tuple(changes))
+        members = tuple(map(tuple, pools))
+        return Curve(np.array(pooled_rate), np.array(pooled_quality), tuple(changes), members)
 
     rising: list[int] = []
     for i in kept:
@@ -231,8 +281,49 @@ def prepare(rate: Floats, quality: Floats, policy: str) -> Curve:
             changes.append((i, "dominated"))
         else:
             rising.append(i)
-    return Curve(rate[rising], quality[rising], tuple(changes))
+    return Curve(rate[rising], quality[rising], tuple(changes), tuple((i,) for i in rising))
 
 
 def _mean(values: list[float], positions: list[int]) -> float:
     return sum(values[i] for i in positions) / len(positions)
+
+
+@dataclass(frozen=True)
+class CurveRows:
+    """Prepared curves, a row each: (R, n), NaN behind a row's last point."""
+
+    rate: Floats
+    quality: Floats
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """(R,) points left."""
+        return (~np.isnan(self.rate)).sum(axis=1)
+
+
+def prepare_rows(rates: Floats, qualities: Floats, policy: str) -> CurveRows:
+    """`prepare` for (R, n) rates and qualities; row by row the same."""
+    rates, qualities = (np.ascontiguousarray(v, np.float64) for v in (rates, qualities))
+    rate, quality = np.full(rates.shape, np.nan), np.full(rates.shape, np.nan)
+    order = np.argsort(rates, axis=1, kind="stable")
+    r, q = np.take_along_axis(rates, order, 1), np.take_along_axis(qualities, order, 1)
+    with np.errstate(invalid="ignore"):
+        usable = (np.isfinite(q) & np.isfinite(r) & (r > 0)).all(axis=1)
+        apart = (np.diff(r, axis=1) > TIE * r[:, :-1]).all(axis=1)
+    # What needs more than dropping the dominated goes the slow way, a row at a time.
+    plain: NDArray[np.bool_] = np.logical_and(usable & apart, policy == "pareto")
+    near = TIE * np.abs(q).max(axis=1, initial=0.0)
+    best = np.full(len(q), -np.inf)
+    kept = np.zeros(q.shape, bool)
+    for j in range(q.shape[1]):
+        kept[:, j] = plain & (q[:, j] > best + near)
+        best = np.where(kept[:, j], q[:, j], best)
+    first = np.argsort(~kept, axis=1, kind="stable")
+    shown = np.take_along_axis(kept, first, 1)
+    rate[shown] = np.take_along_axis(r, first, 1)[shown]
+    quality[shown] = np.take_along_axis(q, first, 1)[shown]
+    for i in np.flatnonzero(~plain).tolist():
+        curve = prepare(rates[i], qualities[i], policy)
+        rate[i, : len(curve.rate)] = curve.rate
+        quality[i, : len(curve.rate)] = curve.quality
+    return CurveRows(rate, quality)

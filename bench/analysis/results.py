@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import BenchError
 
@@ -77,8 +78,17 @@ class Analysis(_Part):
     interpolation: Literal["pchip", "akima"] = "pchip"
     """The one that gates; both are always reported."""
     policy: Literal["pareto", "isotonic", "raw"] = "pareto"
-    resamples: int = Field(default=200, ge=0)
+    resamples: int = Field(default=1000, ge=0)
     seed: int = Field(default=0, ge=0)
+    within: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
+    """Percent below the clean score at which rates are compared, see `equal_accuracy`."""
+
+    @field_validator("within")
+    @classmethod
+    def _ascending(cls, within: tuple[float, ...]) -> tuple[float, ...]:
+        if len(within) < 2 or list(within) != sorted(set(within)) or within[0] < 0:
+            raise ValueError("two or more rising percentages from 0 up are expected")
+        return within
 
 
 class Failure(_Part):
@@ -167,10 +177,17 @@ class Results:
     def statistics(
         self, experiment: Experiment, model: Model, method: str, qp: int | None
     ) -> pa.Table:
-        """The statistics table of an operating point. Raises ResultsError if there is none."""
-        return _read_table(
-            statistics_path(self.root, experiment.task, experiment.dataset, model.name, method, qp)
+        """The statistics table of an operating point.
+
+        Raises ResultsError if there is none, or if it holds a NaN or an image that is none of the
+        data set's.
+        """
+        path = statistics_path(
+            self.root, experiment.task, experiment.dataset, model.name, method, qp
         )
+        table = _read_table(path)
+        _check_statistics(path, table, experiment)
+        return table
 
     @cached_property
     def _by_point(self) -> dict[tuple[str, str, str, int], NDArray[np.int64]]:
@@ -281,6 +298,27 @@ def _check_images(path: Path, images: pd.DataFrame, manifest: Manifest) -> None:
                 f"{path}: image {row['image']!r} stands at index {row['index']} of "
                 f"{experiment.dataset}, the manifest says otherwise"
             )
+
+
+def _check_statistics(path: Path, table: pa.Table, experiment: Experiment) -> None:
+    if "image" not in table.column_names:
+        raise ResultsError(f"{path}: no column image")
+    image = table["image"].to_numpy()
+    if len(image) and not (image.min() >= 0 and image.max() < experiment.n_images):
+        raise ResultsError(
+            f"{path}: column image runs from {image.min()} to {image.max()}, "
+            f"{experiment.dataset} has images 0 to {experiment.n_images - 1}"
+        )
+    for field in table.schema:
+        if pa.types.is_floating(field.type):
+            # Null is no value; NaN is one that no run writes, as a NaN prediction is a failure.
+            broken = np.flatnonzero(pc.fill_null(pc.is_nan(table[field.name]), False).to_numpy())
+            if len(broken):
+                name = experiment.images[int(image[broken[0]])]
+                raise ResultsError(
+                    f"{path}: column {field.name} is NaN in {len(broken)} rows, first for image "
+                    f"{name}; run it again with the same arguments to measure it again"
+                )
 
 
 def _read_table(path: Path) -> pa.Table:

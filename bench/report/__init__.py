@@ -11,8 +11,8 @@ from bench.report.tables import write_tables
 def write(results: Path) -> list[Path]:
     """Write figures/, tables/ and report.html into a results folder → the files written.
 
-    Reads manifest.json, points.csv and bd.csv there. The same input gives the same bytes.
-    Raises ConfigError where one of them is missing, DataError where one cannot be read.
+    Reads manifest.json, points.csv, bd.csv and equal_accuracy.csv there. The same input gives the
+    same bytes. Raises ConfigError where one of them is missing, DataError where one cannot be read.
     """
     content = read(Path(results))
     figures = write_figures(content)

@@ -183,19 +183,36 @@ def _drawable(points: list[Point]) -> list[Point]:
 def _draw_method(
     axes: Axes, points: list[Point], look: Style, label: str, order: float, opacity: float
 ) -> None:
+    size = _MARKER_SIZES.get(look.marker, 4.6)
+    line = _line(points)
+    kept = [not p.change for p in points]
     axes.plot(
-        _array([p.bpp for p in points]),
-        _array([p.value for p in points]),
+        [x for x, _ in line],
+        [y for _, y in line],
         color=look.colour,
         linestyle=look.dashes,
         linewidth=1.1,
         marker=look.marker,
-        markersize=_MARKER_SIZES.get(look.marker, 4.6),
+        markersize=size,
         markeredgecolor="white",
         markeredgewidth=0.4,
+        markevery=[i for i, at in enumerate(line) if at in _places(points, kept)],
         label=label,
         zorder=order,
     )
+    hollow = _places(points, [not k for k in kept])
+    if hollow:
+        axes.plot(
+            [x for x, _ in hollow],
+            [y for _, y in hollow],
+            linestyle="none",
+            marker=look.marker,
+            markersize=size - 0.6,
+            markerfacecolor="white",
+            markeredgecolor=look.colour,
+            markeredgewidth=0.8,
+            zorder=3.5,  # above every line: it belongs to none
+        )
     known = [p for p in points if p.ci_low is not None and p.ci_high is not None]
     if len(known) > 1:
         axes.fill_between(
@@ -207,6 +224,16 @@ def _draw_method(
             linewidth=0,
             zorder=1.5,
         )
+
+
+def _places(points: list[Point], chosen: list[bool]) -> list[tuple[float, float]]:
+    return [(p.bpp or 0.0, p.value or 0.0) for p, c in zip(points, chosen, strict=True) if c]
+
+
+def _line(points: list[Point]) -> list[tuple[float, float]]:
+    """What BD-rates see: the points that are left, and the means of those that were pooled."""
+    seen = {(p.bpp, p.value) if not p.change else (p.curve_bpp, p.curve_value) for p in points}
+    return sorted((x, y) for x, y in seen if x is not None and y is not None)
 
 
 def _array(values: list[float | None]) -> NDArray[np.float64]:

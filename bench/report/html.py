@@ -11,12 +11,19 @@ from bench.report.figures import FigureFiles
 from bench.report.page_style import CSS
 from bench.report.results import Results
 from bench.report.table import Cell, Table
-from bench.report.tables import bd_tables, points_tables
+from bench.report.tables import bd_tables, equal_accuracy_tables, points_tables
 from bench.report.text import NOTHING, interpolation_label, metric_label
 
 SHOWN_FAILURES = 200
 TOLD_ABOVE = {"task", "dataset", "images", "models", "methods"}
-SECTIONS = ("BD-rate", "Curves", "Operating points", "Failures", "How it was made")
+SECTIONS = (
+    "BD-rate",
+    "Equal accuracy",
+    "Curves",
+    "Operating points",
+    "Failures",
+    "How it was made",
+)
 
 
 def write_page(results: Results, figures: list[FigureFiles]) -> Path:
@@ -31,6 +38,8 @@ def page(results: Results, figures: list[FigureFiles]) -> str:
     title = str(results.manifest.get("name") or results.folder.resolve().name)
     bodies = (
         _bd(results),
+        "".join(_table(table) for table in equal_accuracy_tables(results))
+        or "<p>No method stands beside an anchor.</p>",
         _figures(results, figures),
         "".join(_table(table) for table in points_tables(results)),
         _failures(results),
@@ -125,6 +134,8 @@ def _figure(results: Results, figure: FigureFiles) -> str:
     view = results.view(curves.dataset, curves.model)
     caption = f"{curves.model} on {curves.dataset}" + (f", view {view}" if view else "")
     bands = "; bands are 95 % intervals" if _has_bands(figure) else ""
+    if any(p.change for points in curves.methods.values() for p in points):
+        bands += "; hollow points were left out of BD-rates or averaged into the line"
     # As an image, not inline: the identifiers of several SVGs would clash in one document.
     data = base64.b64encode(figure.file("svg").read_bytes()).decode("ascii")
     description = f"{metric} against rate, {caption}: {', '.join(curves.methods)}"

@@ -32,6 +32,11 @@ class Point:
     ci_high: float | None
     n_images: int | None
     n_failed: int | None
+    change: str = ""
+    """What the policy did to it before BD-rates; empty for nothing."""
+    curve_bpp: float | None = None
+    """Where BD-rates see it; None if it was dropped."""
+    curve_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,32 @@ class BDRate:
     ci_high: float | None
     bd_metric: float | None
     reason: str
+    wins: float | None = None
+    """Share of the resamples in which it saves bits."""
+
+
+@dataclass(frozen=True)
+class EqualAccuracy:
+    """Bits to stay within a few percent of the clean score, by one method.
+
+    within in percent; bpp None where the curve does not reach that accuracy, and `reason` says so;
+    change in percent against the anchor at the same accuracy, negative saves bits.
+    """
+
+    dataset: str
+    model: str
+    metric: str
+    anchor: str
+    method: str
+    interpolation: str
+    within: float
+    bpp: float | None
+    ci_low: float | None
+    ci_high: float | None
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +108,7 @@ class Results:
     manifest: dict[str, Any]
     points: list[Point]
     bd: list[BDRate]
+    equal: list[EqualAccuracy]
 
     @property
     def interpolation(self) -> str:
@@ -172,11 +204,10 @@ def read(folder: Path) -> Results:
     malformed."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such results folder")
-    for name in ("manifest.json", "points.csv", "bd.csv"):
+    files = ("manifest.json", "points.csv", "bd.csv", "equal_accuracy.csv")
+    for name in files:
         if not (folder / name).is_file():
-            raise ConfigError(
-                f"{folder}: no {name}; a results folder has manifest.json, points.csv and bd.csv"
-            )
+            raise ConfigError(f"{folder}: no {name}; a results folder has {', '.join(files)}")
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -184,7 +215,11 @@ def read(folder: Path) -> Results:
     if not isinstance(manifest, dict):
         raise DataError(f"{folder / 'manifest.json'}: an object is expected")
     return Results(
-        folder, manifest, _rows(folder / "points.csv", _point), _rows(folder / "bd.csv", _bd_rate)
+        folder,
+        manifest,
+        _rows(folder / "points.csv", _point),
+        _rows(folder / "bd.csv", _bd_rate),
+        _rows(folder / "equal_accuracy.csv", _equal_accuracy),
     )
 
 
@@ -220,6 +255,9 @@ def _point(row: Row) -> Point:
         ci_high=_number(row["ci_high"]),
         n_images=_integer(row["n_images"]),
         n_failed=_integer(row["n_failed"]),
+        change=row["change"] or "",
+        curve_bpp=_number(row["curve_bpp"]),
+        curve_value=_number(row["curve_value"]),
     )
 
 
@@ -238,6 +276,29 @@ def _bd_rate(row: Row) -> BDRate:
         ci_low=_number(row["ci_low"]) if defined else None,
         ci_high=_number(row["ci_high"]) if defined else None,
         bd_metric=_number(row["bd_metric"]),
+        reason=row["reason"] or "",
+        wins=_number(row["wins"]) if defined else None,
+    )
+
+
+def _equal_accuracy(row: Row) -> EqualAccuracy:
+    within = _number(row["within"])
+    if within is None:
+        raise ValueError(f"within is {row['within']!r}: a percentage is expected")
+    return EqualAccuracy(
+        dataset=row["dataset"] or "",
+        model=row["model"] or "",
+        metric=row["metric"] or "",
+        anchor=row["anchor"] or "",
+        method=row["method"] or "",
+        interpolation=row["interpolation"] or "",
+        within=within,
+        bpp=_number(row["bpp"]),
+        ci_low=_number(row["ci_low"]),
+        ci_high=_number(row["ci_high"]),
+        change=_number(row["change"]),
+        change_low=_number(row["change_low"]),
+        change_high=_number(row["change_high"]),
         reason=row["reason"] or "",
     )
 

@@ -2,11 +2,11 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.report.markup import latex, markdown
-from bench.report.results import UNCOMPRESSED, BDRate, Point, Results
+from bench.report.results import UNCOMPRESSED, BDRate, EqualAccuracy, Point, Results
 from bench.report.table import Cell, Table
 from bench.report.text import (
     NOTHING,
@@ -20,12 +20,13 @@ from bench.report.text import (
 
 
 def write_tables(results: Results) -> list[Path]:
-    """Write tables/bd.{md,tex,csv} and tables/points.{md,tex,csv} → the files."""
+    """Write {bd,equal_accuracy,points}.{md,tex,csv} into tables/ → the files."""
     folder = results.folder / "tables"
     folder.mkdir(exist_ok=True)
     written = []
     for name, tables, plain in (
         ("bd", bd_tables(results), _bd_csv(results)),
+        ("equal_accuracy", equal_accuracy_tables(results), _equal_accuracy_csv(results)),
         ("points", points_tables(results), _points_csv(results)),
     ):
         for suffix, text in (
@@ -75,7 +76,7 @@ def _untrained(results: Results) -> str:
     return f" {results.random_weights}" if results.random_weights else ""
 
 
-def _intervals(entries: Sequence[BDRate | Point]) -> str:
+def _intervals(entries: Sequence[BDRate | EqualAccuracy | Point]) -> str:
     known = any(entry.ci_low is not None for entry in entries)
     return ", with 95 % intervals in brackets" if known else ""
 
@@ -88,7 +89,9 @@ def _bd_cell(row: BDRate | None, marks: dict[str, str]) -> Cell:
     if row.bd_rate is None:
         return Cell("undefined", mark)
     low, high = (NOTHING if v is None else percent(v) for v in (row.ci_low, row.ci_high))
-    return Cell(with_interval(percent(row.bd_rate), low, high), mark, _verdict(row))
+    return Cell(
+        with_interval(percent(row.bd_rate), low, high), mark, _side(row.ci_low, row.ci_high)
+    )
 
 
 def _undefined(row: BDRate) -> str:
@@ -101,10 +104,75 @@ def _undefined(row: BDRate) -> str:
     return f"{reason}. Mean difference at equal rate: {difference} (positive is better)"
 
 
-def _verdict(row: BDRate) -> str:
-    if row.ci_high is not None and row.ci_high < 0:
+def _side(low: float | None, high: float | None) -> str:
+    if high is not None and high < 0:
         return "better"
-    return "worse" if row.ci_low is not None and row.ci_low > 0 else ""
+    return "worse" if low is not None and low > 0 else ""
+
+
+def equal_accuracy_tables(results: Results) -> list[Table]:
+    """Bits per pixel to stay close to the clean score, and what that saves; by headline metric."""
+    headlines = {task: results.metrics(task)[0] for _, task, _ in results.groups()}
+    tasks = {(dataset, model): task for dataset, task, model in results.groups()}
+    entries = [
+        row
+        for row in results.equal
+        if row.interpolation == results.interpolation
+        and row.metric == headlines.get(tasks.get((row.dataset, row.model), ""))
+    ]
+    if not entries:
+        return []
+    anchors = ", ".join(dict.fromkeys(row.anchor for row in entries))
+    how = f"{interpolation_label(results.interpolation)} interpolation."
+    rate = Table(
+        "equal-accuracy",
+        "Bits per pixel to stay within some percent of the uncompressed score"
+        f"{_intervals(entries)}. {how}",
+        *_equal_accuracy_cells(results, entries, _rate_cell),
+    )
+    saving = Table(
+        "equal-accuracy-change",
+        f"Bits at equal accuracy in percent against {anchors}, at some percent under the "
+        f"uncompressed score{_intervals(entries)}; negative saves bits. {how}",
+        *_equal_accuracy_cells(results, [r for r in entries if r.method != r.anchor], _change_cell),
+    )
+    return [rate, saving] if saving.rows else [rate]
+
+
+def _equal_accuracy_cells(
+    results: Results,
+    entries: list[EqualAccuracy],
+    cell: Callable[[EqualAccuracy, dict[str, str]], Cell],
+) -> tuple[list[str], list[list[Cell]], int, list[tuple[str, str]]]:
+    """Header, rows, leading names and footnotes of a table of these entries."""
+    found = {(r.dataset, r.model, r.metric, r.within, r.method): r for r in entries}
+    measured = {row.method for row in entries}
+    methods = [method for method in results.methods() if method in measured]
+    marks: dict[str, str] = {}
+    rows = []
+    for key in dict.fromkeys(key[:4] for key in found):
+        names = [key[0], key[1], f"{metric_label(key[2])} within {key[3]:g} %"]
+        given = [found.get((*key, m)) for m in methods]
+        rows.append(
+            [*map(Cell, names), *(Cell(NOTHING) if r is None else cell(r, marks) for r in given)]
+        )
+    notes = [(mark, reason) for reason, mark in marks.items()]
+    return ["Data set", "Model", "Accuracy", *methods], rows, 3, notes
+
+
+def _rate_cell(row: EqualAccuracy, marks: dict[str, str]) -> Cell:
+    mark = marks.setdefault(row.reason, letters(len(marks))) if row.reason else ""
+    ends = number(row.ci_low, 3), number(row.ci_high, 3)
+    return Cell(with_interval(number(row.bpp, 3), *ends), mark)
+
+
+def _change_cell(row: EqualAccuracy, marks: dict[str, str]) -> Cell:
+    mark = marks.setdefault(row.reason, letters(len(marks))) if row.reason else ""
+    if row.change is None:
+        return Cell(NOTHING, mark)
+    low, high = (NOTHING if v is None else percent(v) for v in (row.change_low, row.change_high))
+    verdict = _side(row.change_low, row.change_high)
+    return Cell(with_interval(percent(row.change), low, high), mark, verdict)
 
 
 def points_tables(results: Results) -> list[Table]:
@@ -116,13 +184,14 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
     metrics = results.metrics(task)
     rows = []
     points = _operating_points(results, dataset, model)
+    marks: dict[str, str] = {}
     for method, qp in points:
         by_metric = points[method, qp]
         first = next(iter(by_metric.values()))
-        values = [_value(by_metric.get(m), interval=i == 0) for i, m in enumerate(metrics)]
+        values = [_value(by_metric.get(m), i == 0, marks) for i, m in enumerate(metrics)]
         setting = NOTHING if qp is None else str(qp)
         rates = [number(first.bpp, 4), number(first.bpp_total, 4)]
-        rows.append([Cell(method), *map(Cell, [setting, *rates, *values])])
+        rows.append([Cell(method), *map(Cell, [setting, *rates]), *values])
     view = results.view(dataset, model)
     measured = "agreement" if task.endswith("-agreement") else "accuracy"
     caption = (
@@ -134,7 +203,8 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
         + _untrained(results)
     )
     header = ["Method", "QP", "bpp", "total bpp", *map(metric_label, metrics)]
-    return Table(f"points-{dataset}-{model}", caption, header, rows, 1)
+    notes = [(mark, note) for note, mark in marks.items()]
+    return Table(f"points-{dataset}-{model}", caption, header, rows, 1, notes)
 
 
 Points = dict[tuple[str, int | None], dict[str, Point]]
@@ -159,13 +229,23 @@ def _images(points: Points) -> str:
     return f"{first.n_images} images{failed}; "
 
 
-def _value(point: Point | None, interval: bool) -> str:
+_CHANGES = {
+    "tied": "as good as a cheaper point, or as cheap as a better one: left out of BD-rates",
+    "dominated": "a cheaper point is better: left out of BD-rates",
+    "pooled": "averaged with its neighbours for BD-rates, because accuracy falls there",
+    "no value": "no value: left out of BD-rates",
+}
+
+
+def _value(point: Point | None, interval: bool, marks: dict[str, str]) -> Cell:
     if point is None:
-        return NOTHING
+        return Cell(NOTHING)
+    note = _CHANGES.get(point.change, point.change)
+    mark = marks.setdefault(note, letters(len(marks))) if note else ""
     value = number(point.value, 3)
-    if not interval:
-        return value
-    return with_interval(value, number(point.ci_low, 3), number(point.ci_high, 3))
+    if interval:
+        value = with_interval(value, number(point.ci_low, 3), number(point.ci_high, 3))
+    return Cell(value, mark)
 
 
 def _bd_csv(results: Results) -> str:
@@ -188,6 +268,25 @@ def _bd_csv(results: Results) -> str:
         [
             [*key, *(text for m in methods for text in cells.get(m, [""] * len(parts)))]
             for key, cells in lines.items()
+        ],
+        results.random_weights,
+    )
+
+
+def _equal_accuracy_csv(results: Results) -> str:
+    """Rows (dataset, model, metric, interpolation, level, method), all metrics."""
+    rows = sorted(results.equal, key=lambda row: row.interpolation != results.interpolation)
+    header = ["dataset", "model", "metric", "anchor", "interpolation", "within", "method"]
+    numbers = ["bpp", "ci_low", "ci_high", "change", "change_low", "change_high"]
+    return _csv(
+        [*header, *numbers, "reason"],
+        [
+            [
+                *(str(getattr(row, name)) for name in header),
+                *(_plain(getattr(row, name)) for name in numbers),
+                row.reason,
+            ]
+            for row in rows
         ],
         results.random_weights,
     )

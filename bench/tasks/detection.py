@@ -8,7 +8,6 @@ per category, not per image.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from bench.tasks.average_precision import IOU_THRESHOLDS, average_precisions
 from bench.tasks.base import Metric, Prediction, Target
 
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = 100
 """Per image and category."""
 AREA_RANGE = (0.0, 1e10)
@@ -97,9 +95,7 @@ class Detection:
             has_loss = pc.is_valid(statistics["loss"])
             loss = _mean_loss(statistics.filter(has_loss), weights)
             statistics = statistics.filter(pc.invert(has_loss))
-        ranking = _rank(statistics)
-        precisions = np.array([_average_precision(ranking, w) for w in weights]).reshape(-1, 2)
-        return np.column_stack([precisions, loss])
+        return np.column_stack([average_precisions(statistics, weights), loss])
 
 
 # --- matching -------------------------------------------------------------------------------------
@@ -227,102 +223,6 @@ def _with_losses(table: pa.Table, predictions: Sequence[Prediction | None]) -> p
     return pa.concat_tables([table, pa.Table.from_pylist(rows, schema=LOSS_SCHEMA)])
 
 
-# --- scoring --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Ranking:
-    """All of a table that does not depend on the weights.
-
-    Detections (N,) stand in COCOeval's order: category, falling score, image, rank. A *unit* is a
-    run of detections of one image with one category and score: with weight w it appears w times as
-    a whole (a b a b), which is where tied scores within an image make plain weighting wrong.
-    A *hit* (E,) is a detection that is a true positive at one IoU, a *segment* an (IoU, category)
-    pair, IoU-major; hits stand in order of segment, then detection.
-    """
-
-    n_categories: int
-    image: Ints  # (N,)
-    object_image: Ints  # (M,) objects that count
-    object_category: Ints  # (M,) 0 … n_categories − 1
-    ignored_image: Ints  # (I,) images of the ignored detections, by IoU, then order
-    hit_image: Ints  # (E,) and so are all below
-    hit_segment: Ints
-    first_in_segment: Ints  # hits: the first of this hit's segment
-    first_in_unit: Ints  # hits: the first of this hit's segment and unit
-    category_start: Ints  # detections: where this hit's category starts
-    unit_start: Ints  # detections: where its unit starts
-    ignored_at_category: Ints  # ignored detections before the category, and before the unit
-    ignored_at_unit: Ints
-    unit_hits: Ints  # hits in the unit, and among them up to and with this one
-    unit_hits_here: Ints
-    unit_counted: Ints  # detections not ignored in the unit, and up to and with this one
-    unit_counted_here: Ints
-
-
-def _rank(statistics: pa.Table) -> _Ranking:
-    is_object = statistics["is_object"].to_numpy()
-    objects = statistics.filter(is_object)
-    counts = objects["ignored"].to_numpy() == 0
-    categories, object_category = np.unique(
-        objects["category"].to_numpy()[counts], return_inverse=True
-    )
-    detections = statistics.filter(np.isin(statistics["category"].to_numpy(), categories))
-    detections = detections.filter(~detections["is_object"].to_numpy())
-    category = np.searchsorted(categories, detections["category"].to_numpy())
-    score, image, rank, matched, ignored = (
-        detections[name].to_numpy() for name in ("score", "image", "rank", "matched", "ignored")
-    )
-    order = np.lexsort((rank, image, -score, category))
-    category, score, image = category[order], score[order], image[order].astype(np.int64)
-    matched, ignored = matched[order], ignored[order]
-
-    n = len(order)
-    new_unit = np.ones(n + 1, bool)
-    if n:
-        same_score = (score[1:] == score[:-1]) | (np.isnan(score[1:]) & np.isnan(score[:-1]))
-        new_unit[1:-1] = ~(same_score & (np.diff(image) == 0) & (np.diff(category) == 0))
-    bounds = np.flatnonzero(new_unit)
-    unit = np.cumsum(new_unit[:-1]) - 1
-
-    def bits(mask: NDArray[np.uint16]) -> NDArray[np.bool_]:
-        shifted = mask[None, :] >> np.arange(_N_IOU, dtype=np.uint16)[:, None]
-        return (shifted & 1).astype(bool)
-
-    hits, skipped = bits(matched & ~ignored), bits(ignored)
-    iou, row = np.nonzero(hits)
-    hit_key = iou * n + row
-    skipped_iou, skipped_row = np.nonzero(skipped)
-    skipped_key = skipped_iou * n + skipped_row
-    hit_segment = iou * len(categories) + category[row]
-    start, end = bounds[unit[row]], bounds[unit[row] + 1]
-    category_start = np.searchsorted(category, category[row])
-    ignored_at_unit = np.searchsorted(skipped_key, iou * n + start)
-    first_in_unit = np.searchsorted(hit_key, iou * n + start)
-    return _Ranking(
-        n_categories=len(categories),
-        image=image,
-        object_image=objects["image"].to_numpy()[counts].astype(np.int64),
-        object_category=object_category,
-        ignored_image=image[skipped_row],
-        hit_image=image[row],
-        hit_segment=hit_segment,
-        first_in_segment=np.searchsorted(hit_segment, hit_segment),
-        first_in_unit=first_in_unit,
-        category_start=category_start,
-        unit_start=start,
-        ignored_at_category=np.searchsorted(skipped_key, iou * n + category_start),
-        ignored_at_unit=ignored_at_unit,
-        unit_hits=np.searchsorted(hit_key, iou * n + end) - first_in_unit,
-        unit_hits_here=np.arange(len(row)) - first_in_unit + 1,
-        unit_counted=end - start - (np.searchsorted(skipped_key, iou * n + end) - ignored_at_unit),
-        unit_counted_here=row
-        + 1
-        - start
-        - (np.searchsorted(skipped_key, hit_key) - ignored_at_unit),
-    )
-
-
 def _mean_loss(losses: pa.Table, weights: Ints) -> NDArray[np.float64]:
     """(B, n_images) → (B,)"""
     chosen = weights[:, losses["image"].to_numpy()]
@@ -330,57 +230,3 @@ def _mean_loss(losses: pa.Table, weights: Ints) -> NDArray[np.float64]:
     mean: NDArray[np.float64] = np.full(len(weights), np.nan)
     np.divide(chosen @ losses["loss"].to_numpy(), total, out=mean, where=total > 0)
     return mean
-
-
-def _average_precision(r: _Ranking, weights: Ints) -> tuple[float, float]:
-    """(n_images,) weights → (mAP, AP50).
-
-    Precision matters only where recall grows, that is at the hits, so only those are laid out, each
-    as often as its image's weight; how many detections stand before them comes from running sums.
-    """
-    n_objects = np.bincount(
-        r.object_category, weights=weights[r.object_image], minlength=r.n_categories
-    )
-    present = n_objects > 0
-    if not present.any():
-        return np.nan, np.nan
-
-    detections_before = _running_sum(weights[r.image])
-    ignored_before = _running_sum(weights[r.ignored_image])
-    copies = weights[r.hit_image]
-    hits_before = _running_sum(copies)
-    counted = (detections_before[r.unit_start] - detections_before[r.category_start]) - (
-        ignored_before[r.ignored_at_unit] - ignored_before[r.ignored_at_category]
-    )
-    segment_start = hits_before[r.first_in_segment]
-
-    # Copy k of a hit comes after k whole copies of its unit.
-    copy = np.arange(hits_before[-1]) - np.repeat(hits_before[:-1], copies)
-    position = np.repeat(hits_before[r.first_in_unit] + r.unit_hits_here - 1, copies)
-    position += copy * np.repeat(r.unit_hits, copies)
-    n_counted = np.empty(len(copy), np.float64)
-    n_counted[position] = np.repeat(counted + r.unit_counted_here, copies) + copy * np.repeat(
-        r.unit_counted, copies
-    )
-    n_hits = np.arange(1, len(copy) + 1) - np.repeat(segment_start, copies)
-    segment = np.repeat(r.hit_segment, copies)
-
-    precision = n_hits / (n_counted + np.spacing(1))
-    # Complex numbers compare by real, then imaginary part: a running maximum per segment.
-    keyed = np.empty(len(copy), np.complex128)
-    keyed.real, keyed.imag = -segment, precision
-    envelope = np.maximum.accumulate(keyed[::-1])[::-1].imag
-    recall = n_hits / n_objects[segment % r.n_categories]
-    reached = np.searchsorted(RECALL_THRESHOLDS, recall, side="right")
-    newly = np.diff(reached, prepend=0)
-    newly[n_hits == 1] = reached[n_hits == 1]
-    area = np.bincount(segment, envelope * newly, minlength=_N_IOU * r.n_categories)
-    ap = area.reshape(_N_IOU, r.n_categories)[:, present] / len(RECALL_THRESHOLDS)
-    return float(ap.mean()), float(ap[0].mean())
-
-
-def _running_sum(values: Ints) -> Ints:
-    """(n,) → (n + 1,): the sum of what comes before each position."""
-    total = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=total[1:])
-    return total

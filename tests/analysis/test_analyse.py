@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.analysis import analyse
+from bench.analysis import analyse, bdrate
 from bench.analysis.bdrate import BD_COLUMNS
-from bench.analysis.curves import POINT_COLUMNS
+from bench.analysis.curves import POINT_COLUMNS, measure
+from bench.analysis.power import power_table
 from bench.analysis.results import ResultsError, load, statistics_path
 from bench.tasks import TASKS
 
@@ -191,8 +192,10 @@ def test_files_round_trip_and_repeat(tmp_path: Path) -> None:
     points, bd = analyse(root)
     first = (root / "points.csv").read_bytes(), (root / "bd.csv").read_bytes()
     read = pd.read_csv(root / "points.csv", dtype={"qp": "Int64"}, float_precision="round_trip")
+    read = read.fillna({"change": ""})
     pd.testing.assert_frame_equal(read, points, check_exact=True, check_dtype=False)
-    read = pd.read_csv(root / "bd.csv", float_precision="round_trip", keep_default_na=False)
+    read = pd.read_csv(root / "bd.csv", float_precision="round_trip")
+    read = read.fillna({"reason": "", "range_reason": ""})
     pd.testing.assert_frame_equal(read, bd, check_exact=True, check_dtype=False)
     assert b"data,cls,net/a,bpg,31," in first[0]
     assert b"data,cls,net/a,uncompressed,,,,top1," in first[0]
@@ -200,6 +203,7 @@ def test_files_round_trip_and_repeat(tmp_path: Path) -> None:
     assert first == ((root / "points.csv").read_bytes(), (root / "bd.csv").read_bytes())
     assert sorted(p.name for p in root.iterdir()) == [
         "bd.csv",
+        "equal_accuracy.csv",
         "images.parquet",
         "manifest.json",
         "points.csv",
@@ -279,8 +283,93 @@ def test_what_the_policy_dropped_and_a_withheld_interval_are_said(tmp_path: Path
     assert row.status == "ok"
     assert row.n_points == 2
     assert np.isnan(row.ci_low)
-    assert "bpg tied: QP 31; twin tied: QP 31" in row.reason
+    assert "bpg tied: QP 31; " in row.reason
+    assert "twin tied: QP 31; " in row.reason
     assert "no interval: undefined in" in row.reason
+
+
+def test_wins_undefined_and_further_intervals(tmp_path: Path) -> None:
+    points, bd = analyse(write_folder(tmp_path))
+    cheap, twin = (bd[bd.method == name] for name in ("cheap+bpg", "twin"))
+    assert (cheap.wins == 1).all()
+    assert (twin.wins == 0).all()
+    assert (bd.undefined == 0).all()
+    assert (points.bca_low <= points.value).all()
+    assert (points.value <= points.bca_high).all()
+    np.testing.assert_allclose(cheap[["bca_low", "bca_high"]], -20, atol=0.05)
+    for low, high in (("bd_metric_low", "bd_metric_high"), ("bd_metric_bca_low",) * 2):
+        assert (cheap[low] > 0).all()
+        assert (cheap[high] > 0).all()
+    assert (twin[["bd_metric_low", "bd_metric_high"]] == 0).all(axis=None)
+
+
+def test_bits_at_equal_accuracy(tmp_path: Path) -> None:
+    """cheap+bpg has bpg's accuracy at 0.8 of its bits, wherever the curve has a rate at all."""
+    root = write_folder(tmp_path)
+    edit(root, lambda m: m["analysis"].update(within=[5, 20, 40]))
+    points, bd = analyse(root)
+    equal = pd.read_csv(root / "equal_accuracy.csv").query("model == 'b' and metric == 'top1'")
+    clean = points.query("model == 'b' and metric == 'top1' and method == 'uncompressed'").value
+    np.testing.assert_allclose(equal.target, clean.iloc[0] * (1 - equal.within / 100))
+    reached = equal[equal.bpp.notna()]
+    assert set(reached.within) >= {20, 40}
+    cheap = reached[reached.method == "cheap+bpg"]
+    np.testing.assert_allclose(cheap.change, -20, atol=0.05)
+    known = cheap[cheap.change_low.notna()]
+    assert len(known)
+    np.testing.assert_allclose(known[["change_low", "change_high"]], -20, atol=0.05)
+    assert reached[reached.method == "bpg"].change.isna().all()
+    anchor = reached[(reached.method == "bpg") & reached.ci_low.notna()]
+    assert len(anchor)
+    assert ((anchor.ci_low <= anchor.bpp) & (anchor.bpp <= anchor.ci_high)).all()
+    missed = equal[equal.bpp.isna()]
+    assert missed.reason.str.contains("does not reach it").all()
+    assert (bd.range == "5–40 % below clean").all()
+    ranged = bd[(bd.method == "cheap+bpg") & bd.range_bd_rate.notna()]
+    assert len(ranged)
+    np.testing.assert_allclose(ranged.range_bd_rate, -20, atol=0.05)
+
+
+def test_what_the_policy_did_stands_with_the_point(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    better = statistics_path(root, "cls", "data", "b", "bpg", 37)
+    worse = statistics_path(root, "cls", "data", "b", "bpg", 31)
+    swapped = pq.read_table(better), pq.read_table(worse)
+    pq.write_table(swapped[0], worse)
+    pq.write_table(swapped[1], better)
+    where = "model == 'b' and method == 'bpg' and metric == 'top1'"
+    points, bd = analyse(root)
+    rows = points.query(where).set_index("qp")
+    assert rows.change.to_dict() == {31: "dominated", 37: "", 44: ""}
+    assert np.isnan(rows.curve_bpp[31])
+    assert rows.curve_bpp[37] == rows.bpp[37]
+    reason = bd.query("model == 'b' and metric == 'top1'").iloc[0].reason
+    assert "bpg dominated: QP 31" in reason
+    assert "accuracy of bpg falls from QP 37 to QP 31" in reason
+
+    edit(root, lambda m: m["analysis"].update(policy="isotonic"))
+    rows = analyse(root)[0].query(where).set_index("qp")
+    assert rows.change.to_dict() == {31: "pooled", 37: "pooled", 44: ""}
+    assert rows.curve_bpp[31] == rows.curve_bpp[37]
+    assert rows.curve_bpp[31] == pytest.approx(np.sqrt(rows.bpp[31] * rows.bpp[37]))
+    assert rows.curve_value[31] == rows.curve_value[37]
+    assert rows.curve_value[31] == pytest.approx(rows["value"][[31, 37]].mean())
+
+
+def test_power_is_read_from_the_resamples(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    results = load(root)
+    experiment = results.manifest.experiments[0]
+    measurement = measure(results, experiment, experiment.models[0])
+    rows = power_table([measurement], "pareto", "pchip", 5.0, 0.8)
+    found = {(row.method, row.metric): row for row in rows}
+    assert set(found) == {(m, k) for m in METHODS[1:] for k in ("top1", "top5", "cross-entropy")}
+    assert found["twin", "top1"].images_needed == 2  # bpg under another name: no spread at all
+    rates = bdrate.resampled_bd_rates(measurement, 0, "cheap+bpg", "pareto", "pchip")
+    spread = np.log1p(rates[1:] / 100).std(ddof=1)
+    assert found["cheap+bpg", "top1"].detectable == pytest.approx(
+        100 * np.expm1((1.959964 + 0.841621) * spread), rel=1e-5
+    )
 
 
 def test_statistics_path() -> None:
@@ -310,6 +399,18 @@ def rename_images(root: Path) -> None:
 def drop_column(root: Path) -> None:
     table = pq.read_table(root / "images.parquet")
     pq.write_table(table.drop_columns("bits"), root / "images.parquet")
+
+
+def spoil_column(root: Path, column: str, value: float) -> None:
+    path = statistics_path(root, "cls", "data", "b", "twin", 37)
+    table = pq.read_table(path)
+    field = table.schema.get_field_index(column)
+    values = table[column].to_pylist()
+    values[5] = value
+    column_type = table.schema.field(column).type
+    pq.write_table(
+        table.set_column(field, table.schema.field(field), pa.array(values, column_type)), path
+    )
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -367,6 +468,18 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no row": (drop_image_row, "no bits or no size for 1 images"),
     "two rows": (double_image_row, "two rows"),
     "other names": (rename_images, "the manifest says otherwise"),
+    "NaN in the statistics": (
+        lambda r: spoil_column(r, "cross_entropy", np.nan),
+        r"twin/37\.parquet: column cross_entropy is NaN in 1 rows, first for image 005\.png",
+    ),
+    "statistics of an image that is none": (
+        lambda r: spoil_column(r, "image", -1),
+        r"twin/37\.parquet: column image runs from -1 to 39, data has images 0 to 39",
+    ),
+    "levels that do not rise": (
+        lambda r: edit(r, lambda m: m["analysis"].update(within=[5, 1])),
+        r"analysis\.within: .*rising percentages",
+    ),
     "no statistics": (
         lambda r: statistics_path(r, "cls", "data", "b", "twin", 37).unlink(),
         r"twin/37\.parquet: missing",

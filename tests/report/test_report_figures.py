@@ -165,3 +165,28 @@ def test_labels_take_the_interpolation_of_the_manifest(make_run: Write) -> None:
     about["analysis"]["interpolation"] = "akima"
     results = read(make_run(about=about))
     assert labels(results, results.curves()[0])["jpeg"] == "jpeg  +64.3 %"
+
+
+def test_points_that_bd_rates_do_not_see_stand_hollow_beside_the_line() -> None:
+    def point(qp: int, bpp: float, value: float, change: str = "", place: tuple = ()) -> Point:
+        at = place or ((None, None) if change else (bpp, value))
+        return Point(
+            "d", "det", "m", "bpg", qp, bpp, bpp, "mAP", value, None, None, 9, 0, change, *at
+        )
+
+    pool = (2.4, 0.315)
+    points = [
+        point(44, 1.0, 0.2),
+        point(37, 2.0, 0.32, "pooled", pool),
+        point(34, 3.0, 0.31, "pooled", pool),
+        point(31, 4.0, 0.4),
+        point(28, 5.0, 0.35, "dominated"),
+    ]
+    subject = Curves("d", "det", "m", "mAP", "bpg", {"bpg": points}, None)
+    with matplotlib.rc_context(RC):
+        line, hollow = draw(subject, styles(["bpg"], "bpg"), {"bpg": "bpg"}).axes[0].lines
+    np.testing.assert_array_equal(line.get_xydata(), [[1, 0.2], pool, [4, 0.4]])
+    assert line.get_markevery() == [0, 2]
+    np.testing.assert_array_equal(hollow.get_xydata(), [[2, 0.32], [3, 0.31], [5, 0.35]])
+    assert hollow.get_markerfacecolor() == "white"
+    assert hollow.get_linestyle() == "None"

@@ -55,7 +55,7 @@ def page(folder: Path) -> Page:
 def test_write_names_what_it_wrote(make_run: Write) -> None:
     folder = make_run()
     paths = bench.report.write(folder)
-    assert len(paths) == 6 + 6 + 1
+    assert len(paths) == 6 + 9 + 1
     assert len(set(paths)) == len(paths)
     assert all(path.is_file() for path in paths)
     assert paths[-1] == folder / "report.html"
@@ -64,7 +64,7 @@ def test_write_names_what_it_wrote(make_run: Write) -> None:
 def test_page_refers_to_nothing_outside_itself(make_run: Write) -> None:
     found = page(make_run())
     references = [v for _, name, v in found.attributes if name in ("src", "href", "srcset")]
-    assert len(references) == 5 + 2
+    assert len(references) == 6 + 2
     assert all(r.startswith(("#", "data:image/svg+xml;base64,")) for r in references)
     targets = {value for _, name, value in found.attributes if name == "id"}
     assert {r[1:] for r in references if r.startswith("#")} == targets
@@ -158,10 +158,10 @@ def test_only_the_clean_score(make_run: Write) -> None:
 
 
 def test_nothing_at_all(make_run: Write) -> None:
-    assert len(bench.report.write(make_run(about={}, measured=[], compared=[]))) == 7
+    assert len(bench.report.write(make_run(about={}, measured=[], compared=[]))) == 10
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "points.csv", "bd.csv"])
+@pytest.mark.parametrize("name", ["manifest.json", "points.csv", "bd.csv", "equal_accuracy.csv"])
 def test_missing_files_are_named(make_run: Write, name: str) -> None:
     folder = make_run()
     (folder / name).unlink()

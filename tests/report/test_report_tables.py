@@ -11,7 +11,7 @@ import results_folder
 from bench.report.markup import latex, markdown
 from bench.report.results import read
 from bench.report.table import Cell, Table
-from bench.report.tables import bd_tables, points_tables, write_tables
+from bench.report.tables import bd_tables, equal_accuracy_tables, points_tables, write_tables
 from bench.report.text import letters, number, percent
 
 Write = Callable[..., Path]
@@ -20,7 +20,8 @@ Write = Callable[..., Path]
 def test_files(make_run: Write) -> None:
     paths = write_tables(read(make_run()))
     assert [path.name for path in paths] == [
-        "bd.md", "bd.tex", "bd.csv", "points.md", "points.tex", "points.csv",
+        "bd.md", "bd.tex", "bd.csv", "equal_accuracy.md", "equal_accuracy.tex",
+        "equal_accuracy.csv", "points.md", "points.tex", "points.csv",
     ]  # fmt: skip
     assert all(path.stat().st_size for path in paths)
 
@@ -100,7 +101,35 @@ def test_points_have_every_operating_point_and_the_headline_with_its_interval(
 def test_no_methods_no_bd_table(make_run: Write) -> None:
     results = read(make_run(compared=[], measured=results_folder.points()[:1]))
     assert bd_tables(results) == []
-    assert len(write_tables(results)) == 6
+    assert len(write_tables(results)) == 9
+
+
+def test_bits_at_equal_accuracy(make_run: Write) -> None:
+    rate, saving = equal_accuracy_tables(read(make_run()))
+    assert rate.header == ["Data set", "Model", "Accuracy", "bpg", "jpeg", "webp"]
+    assert [cell.text for cell in rate.rows[0][2:]] == [
+        "mAP within 1 %", "0.400 [0.300, 0.500]", "0.640 [0.540, 0.740]", "–",
+    ]  # fmt: skip
+    assert rate.rows[0][5].marks == "a"
+    assert rate.notes == [("a", "webp does not reach it: 0.295 at 1.088 bpp")]
+    assert len(rate.rows) == 2  # the headline metric alone
+    assert saving.header[3:] == ["jpeg", "webp"]
+    assert saving.rows[1][3:] == [
+        Cell("+60.0 [+51.0, +69.0]", "", "worse"), Cell("+20.0 [+11.0, +29.0]", "", "worse"),
+    ]  # fmt: skip
+    assert equal_accuracy_tables(read(make_run("none", equally=[]))) == []
+
+
+def test_points_that_bd_rates_do_not_see_are_marked(make_run: Write) -> None:
+    measured = results_folder.points()
+    row = next(
+        r for r in measured if (r["method"], r.get("qp"), r["metric"]) == ("jpeg", 37, "AP50")
+    )
+    row |= {"change": "dominated", "curve_bpp": "", "curve_value": ""}
+    (table,) = points_tables(read(make_run(measured=measured)))
+    marked = [(r[0].text, r[1].text) for r in table.rows if any(cell.marks for cell in r)]
+    assert marked == [("jpeg", "37")]
+    assert table.notes == [("a", "a cheaper point is better: left out of BD-rates")]
 
 
 ODD = Table(
