@@ -127,13 +127,13 @@ def equal_accuracy_tables(results: Results) -> list[Table]:
     rate = Table(
         "equal-accuracy",
         "Bits per pixel to stay within some percent of the uncompressed score"
-        f"{_intervals(entries)}. {how}",
+        f"{_intervals(entries)}. {how}{_untrained(results)}",
         *_equal_accuracy_cells(results, entries, _rate_cell),
     )
     saving = Table(
         "equal-accuracy-change",
         f"Bits at equal accuracy in percent against {anchors}, at some percent under the "
-        f"uncompressed score{_intervals(entries)}; negative saves bits. {how}",
+        f"uncompressed score{_intervals(entries)}; negative saves bits. {how}{_untrained(results)}",
         *_equal_accuracy_cells(results, [r for r in entries if r.method != r.anchor], _change_cell),
     )
     return [rate, saving] if saving.rows else [rate]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pictures import natural_picture
 
 from bench.codecs import make
-from bench.codecs.learned import MULTIPLE, LearnedCodec
+from bench.codecs.learned import MULTIPLE, LearnedCodec, _alone
 from bench.errors import CodecError, ConfigError
 
 pytest.importorskip("compressai", reason="CompressAI is not installed (the extra `learned`)")
@@ -73,7 +73,7 @@ def test_the_decoder_puts_out_what_the_network_does_without_a_file(
     network.update()
     pad = ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0))
     x = torch.from_numpy(np.pad(rgb, pad, mode="edge").transpose(2, 0, 1)[None].copy()) / 255
-    with torch.inference_mode():
+    with _alone():  # on one thread, as the codec
         coded = network.compress(x)
         direct = network.decompress(coded["strings"], coded["shape"])["x_hat"]
         forward = network(x)["x_hat"].clamp(0, 1)

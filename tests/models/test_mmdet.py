@@ -58,17 +58,14 @@ def small(tmp_path: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def reference(request: pytest.FixtureRequest) -> Any:
+@pytest.fixture
+def reference(shared: Path) -> Any:
     """mmdet's own detector with real weights."""
-    from conftest import SHARED
     from mmdet.apis import init_detector
 
     from bench.models.mmlab import config_file
 
-    if not SHARED.is_dir():
-        pytest.skip(f"no real images and weights here: {SHARED.name}/ beside the repository")
-    weights = SHARED / "weights" / "yolox_nano_mmdet.pth"
+    weights = shared / "weights" / "yolox_nano_mmdet.pth"
     return init_detector(str(config_file("mmdet", NAME)), str(weights), device="cpu")
 
 

@@ -55,8 +55,8 @@ def test_every_output_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_trained_networks_leave_no_such_word(tmp_path: Path) -> None:
     from bench.report.results import Results
 
-    assert Results(tmp_path, {"random_weights": []}, [], []).random_weights == ""
-    assert Results(tmp_path, {}, [], []).random_weights == ""
+    assert Results(tmp_path, {"random_weights": []}, [], [], []).random_weights == ""
+    assert Results(tmp_path, {}, [], [], []).random_weights == ""
 
 
 def test_the_papers_config_needs_only_data_and_checkpoints() -> None:

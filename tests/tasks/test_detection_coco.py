@@ -1,7 +1,4 @@
-"""mAP of resampled real detections against pycocotools.
-
-coco_dev_predictions.parquet: what mmdetection's YOLOX-nano says of the 155 images of coco_dev.
-"""
+"""mAP of resampled real detections (mmdetection's YOLOX-nano on COCO) against pycocotools."""
 
 import contextlib
 import io
@@ -10,29 +7,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from bench.datasets.base import DATASETS
+from bench.datasets import coco
+from bench.models.base import LIBRARIES, ModelSpec, categories_of_classes
+from bench.tasks.base import Prediction
 from bench.tasks.detection import Detection
 
-PREDICTIONS = Path(__file__).with_name("coco_dev_predictions.parquet")
+MODEL = "yolox_nano_8xb8-300e_coco"
 
 
-def evaluated(root: Path, image_ids: list[int]) -> COCOeval:
-    """COCOeval of the stored detections, matched but not accumulated."""
+def evaluated(root: Path, image_ids: list[int], predictions: list[Prediction]) -> COCOeval:
+    """COCOeval of the detections, matched but not accumulated."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(root / "instances.json"))
         results = [
             {
-                "image_id": image_ids[row["image"]],
-                "category_id": row["category"],
-                "bbox": [row["x1"], row["y1"], row["x2"] - row["x1"], row["y2"] - row["y1"]],
-                "score": row["score"],
+                "image_id": image,
+                "category_id": int(label),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": float(score),
             }
-            for row in pq.read_table(PREDICTIONS).to_pylist()
+            for image, p in zip(image_ids, predictions, strict=True)
+            for (x1, y1, x2, y2), score, label in zip(
+                p["boxes"].astype(float).tolist(), p["scores"], p["labels"], strict=True
+            )
         ]
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         p = evaluation.params
@@ -61,34 +63,31 @@ def accumulated(evaluation: COCOeval, order: np.ndarray) -> tuple[float, float]:
     return float(precision[precision > -1].mean()), float(first[first > -1].mean())
 
 
-@pytest.fixture
-def coco_dev(shared: Path) -> Path:
-    return shared / "data" / "coco_dev"
-
-
-def test_fifty_resamples_of_coco_dev(coco_dev: Path) -> None:
-    dataset = DATASETS.get("coco")(coco_dev)
-    annotations = json.loads((coco_dev / "instances.json").read_text())
+def test_fifty_resamples(shared: Path) -> None:
+    pytest.importorskip("mmcv", reason="the extra mmlab is not installed")
+    root = shared / "data" / "coco_dev"
+    dataset = coco.load(root)
+    annotations = json.loads((root / "instances.json").read_text())
     names = {image["file_name"]: image["id"] for image in annotations["images"]}
     ids = [names[Path(sample.name).name] for sample in dataset.samples]
-    table = pq.read_table(PREDICTIONS).to_pandas()
-    grouped = dict(list(table.groupby("image")))
-    predictions = []
-    for i in range(len(ids)):
-        rows = grouped.get(i, table.iloc[:0])
-        predictions.append(
-            {
-                "boxes": rows[["x1", "y1", "x2", "y2"]].to_numpy(np.float32),
-                "scores": rows["score"].to_numpy(np.float32),
-                "labels": rows["category"].to_numpy(np.int64),
-            }
-        )
+
+    weights_file = shared / "weights" / "yolox_nano_mmdet.pth"
+    spec = ModelSpec("mmdet", MODEL, str(weights_file))
+    model = LIBRARIES.get("mmdet").load(spec, torch.device("cpu"))
+    categories = categories_of_classes(model, dataset)
+    assert categories is not None
+    predictions = [
+        p | {"labels": categories[p["labels"]]}
+        for sample in dataset.samples
+        for p in model.predict([sample.load()], False)
+    ]
+
     task, n = Detection(), len(ids)
     statistics = task.statistics(predictions, [sample.target for sample in dataset.samples])
     draws = np.random.default_rng(0).integers(0, n, (50, n))
     weights = np.vstack([np.ones((1, n), int), *(np.bincount(d, minlength=n)[None] for d in draws)])
     ours = task.score(statistics, weights)[:, :2]
-    evaluation = evaluated(coco_dev, ids)
+    evaluation = evaluated(root, ids, predictions)
     theirs = [accumulated(evaluation, np.repeat(np.arange(n), w)) for w in weights]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
     assert ours[0, 0] == pytest.approx(0.301, abs=0.001)
