@@ -81,9 +81,9 @@ def config_file(package: str, name: str) -> Path:
 
 def read(package: str, name: str) -> Any:
     """The mmengine config. Raises ConfigError for a file that describes no model to test."""
+    file = config_file(package, name)
     from mmengine.config import Config
 
-    file = config_file(package, name)
     try:
         config = Config.fromfile(file)
     except Exception as error:  # a config is a program
