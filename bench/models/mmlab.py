@@ -140,6 +140,7 @@ def _without_downloads(node: Any) -> None:
 
 
 def fingerprint(package: str, spec: ModelSpec) -> dict[str, str]:
+    require(package)
     packages = {p: version(p) for p in (package, "mmcv", "mmengine")}
     return {"library": package, **packages, "config": read(package, spec.name).pretty_text}
 
