@@ -123,6 +123,9 @@ def build(package: str, config: Any, spec: ModelSpec, device: torch.device) -> A
         ) from error
     if spec.weights_file:
         load_weights(network, spec.weights_file, f"{package} {spec.name}")
+    # Deformable convolutions, corner pooling and standardised weights refuse channels last.
+    if package == "mmdet" and type(network).__name__ != "YOLOX":
+        return network.eval().to(device)
     return ready(network, device)
 
 

@@ -151,6 +151,11 @@ def kind(tmp_path: Path, name: str) -> Path:
     return small(tmp_path, "fcos_r50-caffe_fpn_gn-head_1x_coco", **changes)
 
 
+def test_a_detector_whose_layers_refuse_channels_last(tmp_path: Path) -> None:
+    model = load(str(small(tmp_path, "centernet_r18_8xb16-crop512-140e_coco")), "random")
+    assert model.predict(scenes(1), viewed=False)[0]["boxes"].shape[1] == 4
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_detector_runs_and_trains_through(name: str, tmp_path: Path) -> None:
     """Built from its config file; loss and features have the values of the model's own pipeline and
