@@ -45,7 +45,9 @@ def target(clean: Floats, percent: float) -> Floats:
 
 def rate_at(curves: CurveRows, quality: Floats, interpolation: str) -> Floats:
     """(R,) bpp at (R,) qualities; NaN where a curve does not reach one, or only starts above it."""
-    return np.exp(values(curves.quality, np.log(curves.rate), quality, interpolation))
+    log_rates = values(curves.quality, np.log(curves.rate), quality, interpolation)
+    with np.errstate(over="ignore"):  # Akima may swing without bound on a resample
+        return np.exp(log_rates)
 
 
 def equal_accuracy_table(
