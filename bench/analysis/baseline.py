@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from bench.analysis import fingerprints
 from bench.analysis.curves import Curve, measure, prepare
@@ -32,7 +32,7 @@ from bench.analysis.results import (
     Results,
     ResultsError,
     load,
-    statistics_path,
+    validated,
 )
 from bench.tasks import TASKS
 from bench.tasks.base import Metric
@@ -119,31 +119,6 @@ def open_side(path: Path) -> Side:
 # --- a results folder -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Measured(Results):
-    """Results that are looked through for numbers that are none."""
-
-    def statistics(
-        self, experiment: Experiment, model: Model, method: str, qp: int | None
-    ) -> pa.Table:
-        table = super().statistics(experiment, model, method, qp)
-        path = statistics_path(
-            self.root, experiment.task, experiment.dataset, model.name, method, qp
-        )
-        _refuse_not_finite(table, path)
-        return table
-
-
-def _refuse_not_finite(table: pa.Table, path: Path) -> None:
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_floating(column.type):
-            bad = pc.sum(pc.invert(pc.is_finite(column))).as_py()
-            if bad:
-                raise ResultsError(
-                    f"{path}: column {name}: {bad} values are NaN or infinite; measure it again"
-                )
-
-
 def _folder(path: Path) -> Side:
     results = load(path)
     fingerprints.require(results.manifest, str(path / "manifest.json"))
@@ -152,8 +127,7 @@ def _folder(path: Path) -> Side:
         for e in results.manifest.experiments
         if e.task in TASKS
     }
-    checked = _Measured(path, results.manifest, results.images)
-    return Side(path, results.manifest, checked, tolerances=tolerances)
+    return Side(path, results.manifest, results, tolerances=tolerances)
 
 
 def default_tolerance(metrics: Sequence[Metric], n_images: int) -> dict[str, float]:
@@ -340,12 +314,7 @@ class _Stored(Results):
 
 def _file(path: Path) -> Side:
     content = _content(path)
-    try:
-        baseline = _Baseline.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ResultsError(f"{path}: {where}: {first['msg']}") from error
+    baseline = validated(_Baseline, content, path)
     tables, notes = _tables(path, baseline.statistics)
     manifest = Manifest(
         experiments=tuple(_with_images(e, tables) for e in baseline.experiments),

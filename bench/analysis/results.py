@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import BenchError
+
+Described = TypeVar("Described", bound=BaseModel)
 
 SCHEMA = 1
 """Of manifest.json; a folder of another schema is refused."""
@@ -234,14 +236,19 @@ def _read_manifest(path: Path) -> Manifest:
         raise ResultsError(
             f"{path}: schema is {content.get('schema')!r}, this version reads {SCHEMA}"
         )
+    manifest = validated(Manifest, content, path)
+    _check_manifest(path, manifest)
+    return manifest
+
+
+def validated(model: type[Described], content: Any, path: Path) -> Described:
+    """Raises ResultsError that names the file and the first field at fault."""
     try:
-        manifest = Manifest.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ResultsError(f"{path}: {field}: {first['msg']}") from error
-    _check_manifest(path, manifest)
-    return manifest
 
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:
@@ -311,13 +318,14 @@ def _check_statistics(path: Path, table: pa.Table, experiment: Experiment) -> No
         )
     for field in table.schema:
         if pa.types.is_floating(field.type):
-            # Null is no value; NaN is one that no run writes, as a NaN prediction is a failure.
-            broken = np.flatnonzero(pc.fill_null(pc.is_nan(table[field.name]), False).to_numpy())
+            # Null is no value; a NaN is one that no run writes, as a NaN prediction is a failure.
+            finite = pc.fill_null(pc.is_finite(table[field.name]), True).to_numpy()
+            broken = np.flatnonzero(~finite)
             if len(broken):
                 name = experiment.images[int(image[broken[0]])]
                 raise ResultsError(
-                    f"{path}: column {field.name} is NaN in {len(broken)} rows, first for image "
-                    f"{name}; run it again with the same arguments to measure it again"
+                    f"{path}: column {field.name} is NaN or infinite in {len(broken)} rows, first "
+                    f"for image {name}; run it again with the same arguments to measure it again"
                 )
 
 

@@ -1,6 +1,7 @@
 """What a preprocessor learns from: a classifier's loss, and inner maps of any network."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,14 +16,14 @@ STRIDES = (8, 16)
 """Of the maps: early enough for a steady gradient, late enough to mean something."""
 
 
-class DifferentiableClassifier:
+class DifferentiableClassifier(ABC):
     """`bench.models.base.Differentiable`, made of `logits`; pictures are what the view leaves."""
 
     network: Any
 
+    @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] → (N, classes)."""
-        raise NotImplementedError
 
     def loss(self, x: Tensor, targets: list[Target], longer_side: int | None = None) -> Tensor:
         """Cross-entropy in nats."""

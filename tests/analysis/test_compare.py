@@ -452,7 +452,10 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "39.parquet: missing",
     ),
     "NaN bits": (nan_bits, "images.parquet: no bits or no size for 1 images"),
-    "NaN statistics": (nan_statistics, "39.parquet: column cross_entropy is NaN in 1 rows"),
+    "NaN statistics": (
+        nan_statistics,
+        "39.parquet: column cross_entropy is NaN or infinite in 1 rows",
+    ),
     "no fingerprint": (
         manifest_edit(lambda m: m["experiments"][0].pop("dataset_fingerprint")),
         "manifest.json: experiments.0.dataset_fingerprint: missing",
