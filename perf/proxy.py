@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="a folder; default: mini's")
     parser.add_argument("--codec", default="{name: bpg, level: 1}", help="as in a config")
     parser.add_argument("--model", default="{library: mini, name: mini_classifier}", help="as well")
-    parser.add_argument("--loss", choices=["features", "answer"], default="features")
+    parser.add_argument("--loss", choices=["features", "relevance", "answer"], default="features")
     parser.add_argument("--qps", default="31,37,43")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--side", type=int, default=96, help="of the middle square that is coded")

@@ -59,7 +59,9 @@ def main() -> None:
     setting = npp.prepare(config, device)
     coder = Remembering(setting.coder.codec, kept={"again": False, "jobs": []})
     setting = replace(setting, coder=coder)
-    network = build("qa-npp", config.architecture, config.width, config.residual).to(device)
+    network = build("qa-npp", config.architecture, config.width, config.residual, config.levels).to(
+        device
+    )
     batches = npp._batches(setting.pictures, config, config.steps - a.steps - 1)
 
     whole, without, coding = [], [], []

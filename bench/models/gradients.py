@@ -14,6 +14,8 @@ from bench.tasks.base import Target
 
 STRIDES = (8, 16)
 """Of the maps: early enough for a steady gradient, late enough to mean something."""
+DEEP_STRIDES = (8, 16, 32)
+"""With the last map of most classifiers, whose distance says most of the answer's."""
 
 
 class DifferentiableClassifier(ABC):
@@ -41,6 +43,38 @@ class DifferentiableClassifier(ABC):
     def features(self, x: Tensor, longer_side: int | None = None) -> list[Tensor]:
         return maps_inside(self.network, self.logits, x)
 
+    def deep_features(self, x: Tensor) -> list[Tensor]:
+        return maps_inside(self.network, self.logits, x, DEEP_STRIDES)
+
+    def relevance(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """`deep_features`, and by map (N, 1, h, w) with a mean of 1 how much the answer depends on
+        what is there: the squared gradient of the likeliest class's log-probability by the map, in
+        units of each channel's variance, summed over channels and smoothed over 3 × 3.
+
+        Raises ConfigError for a network without such maps on the way to its answer.
+        """
+        answers: list[Tensor] = []
+        with torch.enable_grad():
+            maps = maps_inside(
+                self.network,
+                lambda pictures: answers.append(self.logits(pictures)),
+                x.detach().requires_grad_(),
+                DEEP_STRIDES,
+            )
+            if not answers:
+                raise ConfigError(
+                    f"no relevance inside {type(self.network).__name__}: it has no maps at strides "
+                    f"{', '.join(map(str, DEEP_STRIDES))} before its answer; use loss 'features'"
+                )
+            likeliest = answers[0].log_softmax(dim=1).amax(dim=1).sum()
+            gradients = torch.autograd.grad(likeliest, maps)
+        maps, weights = [m.detach() for m in maps], []
+        for m, g in zip(maps, gradients, strict=True):
+            there = (g**2 * m.var(dim=(0, 2, 3), keepdim=True)).sum(dim=1, keepdim=True)
+            there = functional.avg_pool2d(there, 3, 1, 1, count_include_pad=False)
+            weights.append(there / there.mean(dim=(2, 3), keepdim=True).clamp(min=1e-30))
+        return maps, weights
+
 
 def normalised(network: nn.Module, mean: Any, std: Any) -> Callable[[Tensor], Tensor]:
     """(N, 3, H, W) in [0, 1] → what the network says of (x − mean) / std per channel."""
@@ -65,8 +99,13 @@ class _Enough(Exception):  # noqa: N818
     """All maps are there: what a network computes after them is not needed."""
 
 
-def maps_inside(network: nn.Module, run: Callable[[Tensor], object], x: Tensor) -> list[Tensor]:
-    """The last output of any module of the network at each of STRIDES while `run` sees x; of a
+def maps_inside(
+    network: nn.Module,
+    run: Callable[[Tensor], object],
+    x: Tensor,
+    strides: tuple[int, ...] = STRIDES,
+) -> list[Tensor]:
+    """The last output of any module of the network at each of the strides while `run` sees x; of a
     network that has none (a plain transformer), the output half-way along its blocks.
 
     Raises ConfigError where there is neither.
@@ -75,7 +114,7 @@ def maps_inside(network: nn.Module, run: Callable[[Tensor], object], x: Tensor) 
 
     def keep(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and (stride := _stride(x, output)) is not None:
-            if stride > max(STRIDES):
+            if stride > max(strides):
                 raise _Enough
             found[stride] = output
 
@@ -84,7 +123,7 @@ def maps_inside(network: nn.Module, run: Callable[[Tensor], object], x: Tensor) 
         raise _Enough
 
     _hooked([(m, keep) for m in network.modules()], run, x)
-    maps = [found[stride] for stride in STRIDES if stride in found]
+    maps = [found[stride] for stride in strides if stride in found]
     if maps:
         return maps
     block = _middle_block(network)

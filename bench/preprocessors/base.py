@@ -20,7 +20,7 @@ from bench.preprocessors.npp import NPP, QANPP
 from bench.preprocessors.paper import PaperNPP, PaperQANPP
 from bench.registry import Registry
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raised when a change of this package changes what a preprocessor puts out."""
 
 NETWORKS = ("npp", "qa-npp")
@@ -79,13 +79,15 @@ def weights_path(weights: str) -> Path:
     )
 
 
-def build(name: str, architecture: str, width: int, residual: bool) -> torch.nn.Module:
-    """An untrained `npp` or `qa-npp`: of the architecture `filters`, which `residual` belongs to,
-    or `paper`."""
+def build(
+    name: str, architecture: str, width: int, residual: bool = True, levels: int = 3
+) -> torch.nn.Module:
+    """An untrained `npp` or `qa-npp`: of the architecture `filters`, which `residual` and `levels`
+    belong to, or `paper`."""
     adaptive = name == "qa-npp"
     if architecture == "paper":
         return (PaperQANPP if adaptive else PaperNPP)(width)
-    return (QANPP if adaptive else NPP)(width, residual)
+    return (QANPP if adaptive else NPP)(width, residual, levels)
 
 
 def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.Module, range]:
@@ -103,6 +105,7 @@ def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.
             about.get("architecture", "filters"),
             int(about["width"]),
             about["residual"] == "True",
+            int(about.get("levels", "3")),
         )
         network.load_state_dict(state)
         low, high = (int(qp) for qp in about["qps"].split("-"))
@@ -135,7 +138,7 @@ def _neural(name: str, options: dict[str, Any], qps: list[int], device: torch.de
     if weights == "random":
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
-            network = build(name, "filters", 32, True).eval().to(device)
+            network = build(name, "filters", 32).eval().to(device)
         return Neural(name, {None: network}, "random", device)
     per_qp = weights if isinstance(weights, Mapping) else {None: weights}
     digest, networks = hashlib.sha256(), {}

@@ -69,6 +69,8 @@ class PreprocessorTraining(BaseModel):
     """`bench.preprocessors.npp`, or the paper's networks, whose width was 32."""
     width: int = Field(default=32, gt=0)
     residual: bool = True
+    levels: int = Field(default=3, ge=2, le=6)
+    """Of the architecture `filters`; see `bench.preprocessors.npp`."""
     start: str | None = None
     """Weights to begin from; those of a QA-NPP make an NPP as it is at the middle of `qps`."""
     steps: int = Field(gt=0)
@@ -230,7 +232,7 @@ def train(
         console.print("plain codec at QP {}: {:.3f} bpp, loss {:.4g}".format(*row))
 
     torch.manual_seed(config.seed)
-    network = build(name, config.architecture, config.width, config.residual)
+    network = build(name, config.architecture, config.width, config.residual, config.levels)
     if config.start:
         _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
     network.to(device)
@@ -264,6 +266,7 @@ def train(
         "architecture": config.architecture,
         "width": str(config.width),
         "residual": str(config.residual),
+        "levels": str(config.levels),
         "qps": f"{config.qps[0]}-{config.qps[1]}",
         "model": str(config.model["name"]),
     }

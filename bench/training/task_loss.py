@@ -13,13 +13,14 @@ from bench.datasets.base import Dataset, Sample
 from bench.errors import ConfigError
 from bench.models import mmdet
 from bench.models.base import Differentiable, TaskModel, giver_of_losses, own_targets
+from bench.models.gradients import DifferentiableClassifier
 from bench.tasks.base import Target
 from bench.training.losses import distance
 
 SEEN, MARGIN, UNREGARDED = 0.3, 4, 0.02
 """Of detections that count: least score, pixels around them, weight where there are none."""
 
-Kind = Literal["answer", "labels", "features"]
+Kind = Literal["answer", "labels", "features", "relevance"]
 Features = Callable[[Tensor], list[Tensor]]
 """(N, 3, H, W) in [0, 1] → maps with N first, differentiable."""
 TaskLoss = Callable[[Tensor, Tensor, list[Target]], Tensor]
@@ -32,6 +33,8 @@ def task_loss(kind: Kind, model: TaskModel, longer_side: int | None = None) -> T
 
     - answer: `losses.distance` of the model's answer from that on the clean picture
     - labels: the model's own training loss on the decoded picture
+    - relevance: as `features`, over a classifier's maps at strides 8, 16 and 32, and more where its
+      answer depends on what is there
     - features: the mean over its feature maps of the squared distance from the clean picture's
       map, as a share of that map's variance; for a detector more where it finds something, see
       `regarded`
@@ -45,6 +48,8 @@ def task_loss(kind: Kind, model: TaskModel, longer_side: int | None = None) -> T
     if kind == "labels":
         own = _own_loss(model, longer_side)
         return lambda clean, decoded, targets: own(decoded, targets)
+    if kind == "relevance":
+        return _between_relevant(model)
     if kind == "features":
         return _between(features(model, longer_side))
     answer = distance(model, longer_side)
@@ -129,13 +134,34 @@ def _between(maps: Features) -> TaskLoss:
     def squared(clean: Tensor, decoded: Tensor, targets: list[Target]) -> Tensor:
         with torch.no_grad():
             wanted = maps(clean)
-        total = clean.new_zeros(len(clean))
-        weights = _attention(targets, clean.shape[-1]).to(clean) if "boxes" in targets[0] else None
-        for a, b in zip(wanted, maps(decoded), strict=True):
-            error = ((b - a) ** 2).mean(dim=1, keepdim=True)
-            if weights is not None:
-                error = error * functional.interpolate(weights, error.shape[2:], mode="area")
-            total = total + error.mean(dim=(1, 2, 3)) / a.var(dim=(1, 2, 3)).clamp(min=1e-12)
-        return total / len(wanted)
+        weights = [torch.ones(()).to(clean)] * len(wanted)
+        if "boxes" in targets[0]:
+            regard = _attention(targets, clean.shape[-1]).to(clean)
+            weights = [functional.interpolate(regard, m.shape[2:], mode="area") for m in wanted]
+        return _apart(wanted, maps(decoded), weights)
 
     return squared
+
+
+def _between_relevant(model: TaskModel) -> TaskLoss:
+    if not isinstance(model, DifferentiableClassifier):
+        raise ConfigError(
+            f"loss 'relevance' is for classifiers, and {type(model).__module__}'s "
+            f"{type(model).__name__} is none; for detectors 'features' counts where they find "
+            "something"
+        )
+
+    def squared(clean: Tensor, decoded: Tensor, targets: list[Target]) -> Tensor:
+        wanted, weights = model.relevance(clean)
+        return _apart(wanted, model.deep_features(decoded), weights)
+
+    return squared
+
+
+def _apart(wanted: list[Tensor], seen: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """(N,) the mean over maps of their weighted squared distance, as a share of their variance."""
+    total = torch.zeros(len(wanted[0])).to(wanted[0])
+    for a, b, weight in zip(wanted, seen, weights, strict=True):
+        error = weight * ((b - a) ** 2).mean(dim=1, keepdim=True)
+        total = total + error.mean(dim=(1, 2, 3)) / a.var(dim=(1, 2, 3)).clamp(min=1e-12)
+    return total / len(wanted)

@@ -14,6 +14,7 @@ from bench.datasets import mini
 from bench.datasets.base import DATASETS, Dataset
 from bench.errors import ConfigError
 from bench.models.base import LIBRARIES, ModelSpec, TaskModel
+from bench.models.gradients import DifferentiableClassifier
 from bench.models.timm import Classifier as TimmClassifier
 from bench.tasks.base import Target
 from bench.training import npp
@@ -319,3 +320,34 @@ def test_training_with_it(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     }
     npp.train("qa-npp", config, tmp_path, CPU, False, Console(quiet=True))
     assert (tmp_path / "weights.safetensors").exists()
+
+
+def test_relevance_counts_where_the_answer_depends_on_the_picture() -> None:
+    model = shipped("mini_classifier")
+    assert isinstance(model, DifferentiableClassifier)
+    x, _ = pictures("cls", 4)
+    maps, weights = model.relevance(x)
+    assert [m.shape[-1] for m in maps] == [12, 6, 3]
+    for m, w in zip(maps, weights, strict=True):
+        assert w.shape == (4, 1, *m.shape[2:])
+        torch.testing.assert_close(w.mean(dim=(2, 3)), torch.ones(4, 1))
+    # What is averaged over all locations before the last layer counts alike everywhere.
+    torch.testing.assert_close(weights[2], torch.ones(4, 1, 3, 3))
+
+    # Noise of the same size costs more where the weights are high than where they are low.
+    where = torch.nn.functional.interpolate(weights[0], x.shape[2:], mode="nearest")
+    order = where.flatten(2).argsort(dim=2)
+    noise = 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    low, high = (
+        x + noise * torch.zeros_like(where).flatten(2).scatter(2, part, 1.0).view_as(where)
+        for part in order.chunk(2, dim=2)
+    )
+    loss = task_loss("relevance", model)
+    nothing, little, much = (loss(x, decoded, []).mean().item() for decoded in (x, low, high))
+    assert nothing == pytest.approx(0, abs=1e-9)
+    assert much > 1.5 * little > 0
+
+
+def test_relevance_is_for_classifiers() -> None:
+    with pytest.raises(ConfigError, match="is for classifiers"):
+        task_loss("relevance", shipped("mini_fcos"))
