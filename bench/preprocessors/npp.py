@@ -45,23 +45,28 @@ def blur(x: Tensor, sigma: float) -> Tensor:
 
 
 class _Block(nn.Module):
-    """Two 3 × 3 convolutions with a shortcut; the second's channels are scaled by the QP."""
+    """Two 3 × 3 convolutions with a shortcut; what is between them is scaled and shifted per
+    channel, by constants or by what a small network makes of the QP."""
 
     def __init__(self, channels: int, adaptive: bool) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.scale = (
-            nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 2 * channels))
-            if adaptive
-            else None
-        )
+        if adaptive:
+            self.scale = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 2 * channels))
+        else:
+            self.constants = nn.Parameter(torch.zeros(2 * channels))
+        self.adaptive = adaptive
+
+    def scaling(self, qp: Tensor) -> Tensor:
+        """Centred QPs (N,) → gains less one, and shifts, (N, 2 · channels)."""
+        if self.adaptive:
+            return self.scale(qp[:, None])
+        return self.constants.expand(len(qp), -1)
 
     def forward(self, x: Tensor, qp: Tensor) -> Tensor:
-        y = functional.silu(self.first(x))
-        if self.scale is not None:
-            gain, bias = self.scale(qp[:, None]).chunk(2, dim=1)
-            y = y * (1 + gain[:, :, None, None]) + bias[:, :, None, None]
+        gain, shift = self.scaling(qp)[:, :, None, None].chunk(2, dim=1)
+        y = functional.silu(self.first(x)) * (1 + gain) + shift
         return functional.silu(x + self.second(y))
 
 
@@ -135,14 +140,10 @@ class QANPP(NPP):
     adaptive = True
 
     def at(self, qp: float) -> dict[str, Tensor]:
-        """The weights of the NPP that this network is at one QP (but for the border, which the
-        second convolution of a block pads after the shift here and before it there)."""
-        level = torch.tensor([[(qp - QP_CENTRE) / QP_SCALE]])
+        """The weights of the NPP that this network is at one QP."""
+        level = torch.tensor([(qp - QP_CENTRE) / QP_SCALE])
         state = {k: v.clone() for k, v in self.state_dict().items() if ".scale." not in k}
         for name, block in self.named_modules():
-            if isinstance(block, _Block) and block.scale is not None:
-                gain, bias = block.scale(level)[0].detach().chunk(2)
-                weight = block.second.weight.detach()
-                state[f"{name}.second.bias"] += weight.sum(dim=(2, 3)) @ bias
-                state[f"{name}.second.weight"] = weight * (1 + gain)[None, :, None, None]
+            if isinstance(block, _Block):
+                state[f"{name}.constants"] = block.scaling(level)[0].detach()
         return state

@@ -79,17 +79,16 @@ def test_the_papers_networks_have_its_number_of_parameters() -> None:
 
 
 @torch.no_grad()
-def test_npp_of_a_qa_npp_is_the_same_network_away_from_the_border() -> None:
+def test_npp_of_a_qa_npp_is_the_same_network() -> None:
     torch.manual_seed(0)
     adaptive, fixed = QANPP(8), NPP(8)
     for parameter in adaptive.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
     fixed.load_state_dict(adaptive.at(41.0))
-    x = torch.rand(1, 3, 256, 256)
+    x = torch.rand(1, 3, 40, 56)
     expected, got = (n(x, torch.tensor([41.0])) for n in (adaptive, fixed))
-    inner = (..., slice(104, -104), slice(104, -104))
-    torch.testing.assert_close(got[inner], expected[inner], atol=1e-5, rtol=0)
-    assert (expected - x)[inner].abs().max() > 0.05
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+    assert (expected - x).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("architecture", ["filters", "paper"])
