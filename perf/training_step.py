@@ -25,7 +25,6 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import config as configs
-from bench.preprocessors.base import build
 from bench.training import loop, npp
 from bench.training.coding import Coder
 from bench.training.proxy import analytic
@@ -59,9 +58,7 @@ def main() -> None:
     setting = npp.prepare(config, device)
     coder = Remembering(setting.coder.codec, kept={"again": False, "jobs": []})
     setting = replace(setting, coder=coder)
-    network = build("qa-npp", config.architecture, config.width, config.residual, config.levels).to(
-        device
-    )
+    network = npp.untrained("qa-npp", config).to(device)
     batches = npp._batches(setting.pictures, config, config.steps - a.steps - 1)
 
     whole, without, coding = [], [], []

@@ -80,14 +80,19 @@ def weights_path(weights: str) -> Path:
 
 
 def build(
-    name: str, architecture: str, width: int, residual: bool = True, levels: int = 3
+    name: str,
+    architecture: str,
+    width: int,
+    residual: bool = True,
+    levels: int = 3,
+    position: bool = False,
 ) -> torch.nn.Module:
-    """An untrained `npp` or `qa-npp`: of the architecture `filters`, which `residual` and `levels`
+    """An untrained `npp` or `qa-npp`: of the architecture `filters`, which all after the width
     belong to, or `paper`."""
     adaptive = name == "qa-npp"
     if architecture == "paper":
         return (PaperQANPP if adaptive else PaperNPP)(width)
-    return (QANPP if adaptive else NPP)(width, residual, levels)
+    return (QANPP if adaptive else NPP)(width, residual, levels, position)
 
 
 def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.Module, range]:
@@ -106,6 +111,7 @@ def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.
             int(about["width"]),
             about["residual"] == "True",
             int(about.get("levels", "3")),
+            about.get("position") == "True",
         )
         network.load_state_dict(state)
         low, high = (int(qp) for qp in about["qps"].split("-"))

@@ -70,24 +70,38 @@ class _Block(nn.Module):
         return functional.silu(x + self.second(y))
 
 
+def from_middle(height: int, width: int, like: Tensor) -> Tensor:
+    """(N, 1, h, w) for the 2 × 2 pixels of a picture that (N, ·, h, w) stands for: the squared
+    distance from the middle, −1 there and 1 in the corners."""
+    down, across = (
+        (2 * (2 * torch.arange(n).to(like) + 1) / size - 1) ** 2
+        for n, size in zip(like.shape[-2:], (height, width), strict=True)
+    )
+    return (down[:, None] + across - 1).expand(len(like), 1, -1, -1)
+
+
 class NPP(nn.Module):
     """(N, 3, H, W) in [0, 1] and QPs (N,) → (N, 3, H, W) in [0, 1]; the QP is not looked at.
 
     `width` is the number of channels at half size; they grow by half a width per level, of which
     there are `levels`, each half the size of the one before: a pixel at the last of five sees most
     of a picture. Without `residual` the network can only blend the filters: it learns sooner, and
-    cannot add patterns. Pictures are padded to a multiple of 2^levels, and cropped after.
+    cannot add patterns. With `position` it also sees how far from the middle of the picture a pixel
+    is (Liu et al., NeurIPS 2018): subjects are centred. Pictures are padded to a multiple of
+    2^levels, and cropped after.
     """
 
     adaptive = False
 
-    def __init__(self, width: int = 32, residual: bool = True, levels: int = 3) -> None:
+    def __init__(
+        self, width: int = 32, residual: bool = True, levels: int = 3, position: bool = False
+    ) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual, self.position = residual, position
         self.multiple = 2**levels
         widths = [width * (2 + i) // 2 for i in range(levels)]
         # Space to depth: the first level already sees 2 × 2 pixels at a quarter of the cost.
-        self.stem = nn.Conv2d(12, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(12 + position, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
@@ -107,6 +121,8 @@ class NPP(nn.Module):
         padded = functional.pad(x, (0, right, 0, bottom), mode="replicate")
         level = (qp.to(x) - QP_CENTRE) / QP_SCALE
         y = functional.pixel_unshuffle(padded - 0.5, 2)
+        if self.position:
+            y = torch.cat([y, from_middle(height, width, y)], dim=1)
         # With channels last, convolutions take two thirds of the time on a CPU.
         y = self.stem(y.contiguous(memory_format=torch.channels_last))
         skips = []

@@ -52,8 +52,8 @@ class PreprocessorTraining(BaseModel):
     extra: list[dict[str, Any]] = []
     """More data sets to train on; labels are read only for the loss `labels`."""
     view: Literal["native", "model"] = "native"
-    """With `model`, pictures are trained on at random sizes up to ZOOM times the crop, and
-    validated on as the model's own resize and crop leave them."""
+    """With `model`, pictures are trained on at random sizes up to ZOOM times the crop, mostly on
+    their middle, and validated on as the model's own resize and crop leave them."""
     crop: int = Field(gt=0, multiple_of=8)
     """Side of the square that is trained on; smaller pictures are left out."""
     longer_side: int | None = Field(default=None, gt=0)
@@ -70,7 +70,8 @@ class PreprocessorTraining(BaseModel):
     width: int = Field(default=32, gt=0)
     residual: bool = True
     levels: int = Field(default=3, ge=2, le=6)
-    """Of the architecture `filters`; see `bench.preprocessors.npp`."""
+    position: bool = False
+    """These three are of the architecture `filters`; see `bench.preprocessors.npp`."""
     start: str | None = None
     """Weights to begin from; those of a QA-NPP make an NPP as it is at the middle of `qps`."""
     steps: int = Field(gt=0)
@@ -171,7 +172,7 @@ def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) 
             picture = pictures[i]
             if config.view == "model":
                 picture = zoomed(picture, config.crop, rng)
-            cuts.append(cut(picture, config.crop, rng))
+            cuts.append(cut(picture, config.crop, rng, central=config.view == "model"))
         x = torch.stack([part for part, _ in cuts])
         qp = rng.choice(grid, config.batch)
         yield x, torch.from_numpy(qp).float(), [target for _, target in cuts]
@@ -232,7 +233,7 @@ def train(
         console.print("plain codec at QP {}: {:.3f} bpp, loss {:.4g}".format(*row))
 
     torch.manual_seed(config.seed)
-    network = build(name, config.architecture, config.width, config.residual, config.levels)
+    network = untrained(name, config)
     if config.start:
         _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
     network.to(device)
@@ -267,6 +268,7 @@ def train(
         "width": str(config.width),
         "residual": str(config.residual),
         "levels": str(config.levels),
+        "position": str(config.position),
         "qps": f"{config.qps[0]}-{config.qps[1]}",
         "model": str(config.model["name"]),
     }
@@ -278,6 +280,11 @@ def train(
     (out / "validation.csv").write_text("\n".join(lines) + "\n")
     console.print(f"weights that are written: {plain.verdict(ours):+.1f} %")
     return path
+
+
+def untrained(name: str, config: PreprocessorTraining) -> nn.Module:
+    shape = config.width, config.residual, config.levels, config.position
+    return build(name, config.architecture, *shape)
 
 
 def _begin_from(network: nn.Module, path: Path, qp: float) -> None:

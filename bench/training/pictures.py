@@ -36,11 +36,18 @@ def square(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -
     return cut((rgb, {}), side, rng)[0]
 
 
-def cut(picture: Picture, side: int, rng: np.random.Generator | None) -> tuple[Tensor, Target]:
-    """`square` of a picture, and its target cut along."""
+def cut(
+    picture: Picture, side: int, rng: np.random.Generator | None, central: bool = False
+) -> tuple[Tensor, Target]:
+    """`square` of a picture, and its target cut along; near the middle likelier if `central`."""
     rgb, target = picture
     free = rgb.shape[0] - side, rgb.shape[1] - side
-    top, left = (f // 2 if rng is None else int(rng.integers(f + 1)) for f in free)
+    if rng is None:
+        top, left = (f // 2 for f in free)
+    elif central:
+        top, left = (round(f * rng.uniform(size=3).mean()) for f in free)
+    else:
+        top, left = (int(rng.integers(f + 1)) for f in free)
     part = rgb[top : top + side, left : left + side]
     mirrored = rng is not None and bool(rng.integers(2))
     if mirrored:

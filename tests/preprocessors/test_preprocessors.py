@@ -13,7 +13,7 @@ from bench.datasets import mini
 from bench.errors import ConfigError
 from bench.preprocessors import make
 from bench.preprocessors.base import build
-from bench.preprocessors.npp import NPP, QANPP
+from bench.preprocessors.npp import NPP, QANPP, from_middle
 from bench.preprocessors.paper import PaperNPP, PaperQANPP
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def test_any_size_stays_in_range(
     architecture: str, levels: int, height: int, width: int, qp: int
 ) -> None:
     torch.manual_seed(0)
-    network = build("qa-npp", architecture, 8, levels=levels)
+    network = build("qa-npp", architecture, 8, levels=levels, position=levels == 5)
     x = torch.rand(2, 3, height, width)
     y = network(x, torch.full((2,), float(qp)))
     assert y.shape == x.shape
@@ -66,6 +66,15 @@ def test_what_a_pixel_depends_on_grows_with_the_levels(levels: int, reach: int) 
     assert x.grad is not None
     touched = x.grad.abs().amax(dim=(0, 1, 2)).nonzero()
     assert reach <= 512 - int(touched.min()) < 2 * reach
+
+
+def test_position_is_the_squared_distance_from_the_middle() -> None:
+    seen = from_middle(100, 140, torch.zeros(2, 12, 52, 72))  # padded to multiples of 8
+    assert seen.shape == (2, 1, 52, 72)
+    inside = seen[0, 0, :50, :70]
+    torch.testing.assert_close(inside, inside.flip(0, 1), atol=1e-5, rtol=0)
+    assert inside[24:26, 34:36].max() == pytest.approx(-1, abs=0.01)
+    assert inside[0, 0] == pytest.approx((1 - 0.02) ** 2 + (1 - 1 / 70) ** 2 - 1)
 
 
 def test_shipped_width_is_small() -> None:
