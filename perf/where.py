@@ -82,7 +82,7 @@ def main() -> None:
                 with torch.no_grad():
                     logits = model.logits(decoded)
                     truth = labels[k : k + BATCH]
-                    found = {
+                    found: dict[str, Tensor] = {
                         "bpp": bpp,
                         "top-1": (logits.argmax(dim=1) == truth).float(),
                         "cross-entropy": functional.cross_entropy(logits, truth, reduction="none"),
@@ -90,8 +90,8 @@ def main() -> None:
                     }
                 for name, values in found.items():
                     parts.setdefault(name, []).append(values)
-            for name, values in parts.items():
-                points.setdefault(name, []).append(torch.cat(values).mean().item())
+            for name, batches in parts.items():
+                points.setdefault(name, []).append(torch.cat(batches).mean().item())
         return points
 
     weights = [
