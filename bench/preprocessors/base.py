@@ -84,7 +84,6 @@ def build(
     architecture: str,
     width: int,
     residual: bool = True,
-    levels: int = 3,
     position: bool = False,
 ) -> torch.nn.Module:
     """An untrained `npp` or `qa-npp`: of the architecture `filters`, which all after the width
@@ -92,7 +91,7 @@ def build(
     adaptive = name == "qa-npp"
     if architecture == "paper":
         return (PaperQANPP if adaptive else PaperNPP)(width)
-    return (QANPP if adaptive else NPP)(width, residual, levels, position)
+    return (QANPP if adaptive else NPP)(width, residual, position)
 
 
 def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.Module, range]:
@@ -110,7 +109,6 @@ def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.
             about.get("architecture", "filters"),
             int(about["width"]),
             about["residual"] == "True",
-            int(about.get("levels", "3")),
             about.get("position") == "True",
         )
         network.load_state_dict(state)

@@ -20,6 +20,8 @@ from torch.nn import functional
 
 QP_CENTRE, QP_SCALE = 37.0, 8.0
 _SIGMAS = (0.8, 1.6, 3.2)
+_MULTIPLE = 8
+"""Pictures are padded to a multiple of this by replication, and cropped after."""
 
 
 def _gaussian(sigma: float) -> list[float]:
@@ -83,23 +85,18 @@ def from_middle(height: int, width: int, like: Tensor) -> Tensor:
 class NPP(nn.Module):
     """(N, 3, H, W) in [0, 1] and QPs (N,) → (N, 3, H, W) in [0, 1]; the QP is not looked at.
 
-    `width` is the number of channels at half size; they grow by half a width per level, of which
-    there are `levels`, each half the size of the one before: a pixel at the last of five sees most
-    of a picture. Without `residual` the network can only blend the filters: it learns sooner, and
-    cannot add patterns. With `position` it also sees how far from the middle of the picture a pixel
-    is (Liu et al., NeurIPS 2018): subjects are centred. Pictures are padded to a multiple of
-    2^levels, and cropped after.
+    `width` is the number of channels at half size; they grow by half a width per level. Without
+    `residual` the network can only blend the filters: it learns sooner, and cannot add patterns.
+    With `position` it also sees how far from the middle of the picture a pixel is (Liu et al.,
+    NeurIPS 2018): subjects are centred.
     """
 
     adaptive = False
 
-    def __init__(
-        self, width: int = 32, residual: bool = True, levels: int = 3, position: bool = False
-    ) -> None:
+    def __init__(self, width: int = 32, residual: bool = True, position: bool = False) -> None:
         super().__init__()
         self.residual, self.position = residual, position
-        self.multiple = 2**levels
-        widths = [width * (2 + i) // 2 for i in range(levels)]
+        widths = [width, width * 3 // 2, width * 2]
         # Space to depth: the first level already sees 2 × 2 pixels at a quarter of the cost.
         self.stem = nn.Conv2d(12 + position, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
@@ -117,7 +114,7 @@ class NPP(nn.Module):
 
     def forward(self, x: Tensor, qp: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        bottom, right = -height % self.multiple, -width % self.multiple
+        bottom, right = -height % _MULTIPLE, -width % _MULTIPLE
         padded = functional.pad(x, (0, right, 0, bottom), mode="replicate")
         level = (qp.to(x) - QP_CENTRE) / QP_SCALE
         y = functional.pixel_unshuffle(padded - 0.5, 2)

@@ -69,9 +69,8 @@ class PreprocessorTraining(BaseModel):
     """`bench.preprocessors.npp`, or the paper's networks, whose width was 32."""
     width: int = Field(default=32, gt=0)
     residual: bool = True
-    levels: int = Field(default=3, ge=2, le=6)
     position: bool = False
-    """These three are of the architecture `filters`; see `bench.preprocessors.npp`."""
+    """These two are of the architecture `filters`; see `bench.preprocessors.npp`."""
     start: str | None = None
     """Weights to begin from; those of a QA-NPP make an NPP as it is at the middle of `qps`."""
     steps: int = Field(gt=0)
@@ -267,7 +266,6 @@ def train(
         "architecture": config.architecture,
         "width": str(config.width),
         "residual": str(config.residual),
-        "levels": str(config.levels),
         "position": str(config.position),
         "qps": f"{config.qps[0]}-{config.qps[1]}",
         "model": str(config.model["name"]),
@@ -283,8 +281,7 @@ def train(
 
 
 def untrained(name: str, config: PreprocessorTraining) -> nn.Module:
-    shape = config.width, config.residual, config.levels, config.position
-    return build(name, config.architecture, *shape)
+    return build(name, config.architecture, config.width, config.residual, config.position)
 
 
 def _begin_from(network: nn.Module, path: Path, qp: float) -> None:
