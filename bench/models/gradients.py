@@ -49,7 +49,8 @@ class DifferentiableClassifier(ABC):
     def relevance(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """`deep_features`, and by map (N, 1, h, w) with a mean of 1 how much the answer depends on
         what is there: the squared gradient of the likeliest class's log-probability by the map, in
-        units of each channel's variance, summed over channels and smoothed over 3 × 3.
+        units of each channel's variance over the batch, summed over channels and smoothed over
+        3 × 3.
 
         Raises ConfigError for a network without such maps on the way to its answer.
         """

@@ -16,6 +16,7 @@ from bench.errors import BenchError, ConfigError
 from bench.preprocessors import make
 from bench.preprocessors.base import load_network
 from bench.training import loop, npp, task_model
+from bench.training.pictures import cut
 from bench.training.proxy import analytic_bits, straight_through
 
 CPU = torch.device("cpu")
@@ -188,3 +189,16 @@ def test_a_network_with_batch_norm_is_judged_as_it_will_be_used(tmp_path: Path) 
     )
     assert modes == [False, False]
     assert network.training
+
+
+def test_crops_near_the_middle_are_likelier_where_asked() -> None:
+    columns = np.tile(np.arange(100, dtype=np.uint8)[None, :, None], (40, 1, 3))
+    lefts = []
+    for central in (False, True):
+        rng = np.random.default_rng(0)
+        crops = [cut((columns, {}), 40, rng, central)[0] for _ in range(400)]
+        lefts.append(np.array([255 * x.min().item() for x in crops]))
+    for left in lefts:
+        assert 0 <= left.min() < left.max() <= 60
+        assert left.mean() == pytest.approx(30, abs=3)
+    assert lefts[1].std() < 0.7 * lefts[0].std()
