@@ -36,8 +36,8 @@ def task_loss(kind: Kind, model: TaskModel, longer_side: int | None = None) -> T
     - features: the mean over its feature maps of the squared distance from the clean picture's
       map, as a share of that map's variance; for a detector more where it finds something, see
       `regarded`
-    - relevance: the same over a classifier's maps at strides 8, 16 and 32, and more where its answer
-      depends on what is there
+    - relevance: the same over a classifier's maps at strides 8, 16 and 32, and more where its
+      answer depends on what is there
 
     A feature map's gradient is steadier than the answer's: along filters and gains of the picture
     it agrees with the real codec's finite differences, where the answer's drowns in noise (see
