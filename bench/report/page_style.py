@@ -17,7 +17,7 @@ h1, li, dd, td, th, figcaption { overflow-wrap: anywhere; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; font-size: .9rem; }
 a { color: #0059a8; text-decoration: none; }
 a:hover, a:focus { text-decoration: underline; }
-.scroll { margin: 0 0 1rem; overflow-x: auto; }
+.scroll { position: relative; margin: 0 0 1rem; overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 .caption { margin: 0 0 .6rem; max-width: 46rem; color: var(--soft); font-size: .875rem; }
 .scroll + .caption { margin-top: 2.25rem; }
