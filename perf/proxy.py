@@ -85,7 +85,7 @@ class CodecAt:
         self.pixels, self.bpp = self.code(clean)
 
     def lost(self, decoded: Tensor) -> Tensor:
-        return self.loss(self.clean, decoded, [{} for _ in self.clean])
+        return self.loss(self.clean, [{} for _ in self.clean])(decoded)
 
     def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.coder.finish(self.coder.start(x, self.qp), x)

@@ -86,7 +86,7 @@ def main() -> None:
                         "bpp": bpp,
                         "top-1": (logits.argmax(dim=1) == truth).float(),
                         "cross-entropy": functional.cross_entropy(logits, truth, reduction="none"),
-                        **{kind: loss(clean, decoded, [{}]) for kind, loss in losses.items()},
+                        **{kind: loss(clean, [{}])(decoded) for kind, loss in losses.items()},
                     }
                 for name, values in found.items():
                     parts.setdefault(name, []).append(values)

@@ -122,7 +122,7 @@ def measure(
             given = x if network is None else network(x, level)
             decoded, bits = coder.finish(coder.start(given, level), x)
             bpp.append(bits)
-            nats.append(loss(x, decoded, targets))
+            nats.append(loss(x, targets)(decoded))
         rates.append(torch.cat(bpp).mean().item())
         distances.append(torch.cat(nats).mean().item())
     return np.array(rates), np.array(distances)

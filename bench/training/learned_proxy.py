@@ -207,7 +207,7 @@ def train(
     torch.manual_seed(config.seed)
     network = LearnedProxy(config.width).to(device)
 
-    def rate_distortion(batch: Batch) -> Tensor:
+    def rate_distortion(batch: Batch) -> Iterator[Tensor]:
         """R + λp · MSE in bits per pixel, pixels in [0, 1] (in CompressAI's terms its λ times
         255² is our λp). λp = 512 · 2^((37 − QP) / 3): at QP 37 HEVC itself trades at 353, with the
         3 QP that x265 takes off for an intra picture at 706."""
@@ -216,9 +216,9 @@ def train(
         pixels, bits, _ = network.coded(x, qp)
         cost = bits / x[0, 0].numel() + 512 * trade * _squared_error(pixels, x)
         # The usual bits go with the root of λ: so no QP outweighs the others.
-        return (cost / trade.sqrt()).mean()
+        yield (cost / trade.sqrt()).mean()
 
-    def fit(batch: Batch) -> Tensor:
+    def fit(batch: Batch) -> Iterator[Tensor]:
         """The squared error to the codec's pixels as a logarithm, so that fine and coarse QPs
         count alike (0 is what the picture itself would score), plus the squared error of the
         logarithm of the bits."""
@@ -227,7 +227,7 @@ def train(
         pixels, bits = network(x, qp)
         rounding = 1 / (12 * 255**2)  # of 8 bits: keeps flat pictures from ruling
         ours, theirs = (_squared_error(p, decoded) + rounding for p in (pixels, x))
-        return (torch.log(ours / theirs) + torch.log(bits / x[0, 0].numel() / bpp) ** 2).mean()
+        yield (torch.log(ours / theirs) + torch.log(bits / x[0, 0].numel() / bpp) ** 2).mean()
 
     stages = (
         (rate_distortion, config.steps, out / "rate_distortion"),

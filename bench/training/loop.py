@@ -4,7 +4,7 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,7 +67,7 @@ def run(
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     batches: Callable[[int], Iterator[Batch]],
-    loss: Callable[[Batch], Tensor],
+    loss: Callable[[Batch], Iterable[Tensor]],
     steps: int,
     clip_norm: float,
     out: Path,
@@ -76,6 +76,9 @@ def run(
     judge: Judge | None = None,
 ) -> Path:
     """Minimise `loss` over `batches(first step)`; returns OUT/weights.safetensors, in fp16.
+
+    The loss of a batch is the sum of the terms that it gives; each is gone backward through before
+    the next is asked for.
 
     What is written is the exponential moving average of the weights, which keeps `average` of
     itself per step, and of those the one that `judge` found best. Losses go to OUT/log.csv and,
@@ -121,15 +124,17 @@ def run(
         bar = progress.add_task("training", total=steps, completed=start)
         for step, batch in enumerate(batches(start), start):
             optimiser.zero_grad(set_to_none=True)
-            value = loss(batch)
-            if not torch.isfinite(value):
-                raise BenchError(f"training stopped at step {step}: the loss is {value.item()}")
-            value.backward()  # type: ignore[no-untyped-call]
+            value = 0.0
+            for term in loss(batch):
+                term.backward()  # type: ignore[no-untyped-call]
+                value += term.item()
+            if not math.isfinite(value):
+                raise BenchError(f"training stopped at step {step}: the loss is {value}")
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
             optimiser.step()
             schedule.step()
             averaged.update_parameters(network)
-            total, summed = total + value.item(), summed + 1
+            total, summed = total + value, summed + 1
             if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
                 mean = total / summed
                 writer.writerow([step + 1, f"{mean:.5f}", f"{schedule.get_last_lr()[0]:.3g}"])

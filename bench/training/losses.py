@@ -17,8 +17,9 @@ from bench.models import mmdet, torchvision
 from bench.models.base import TaskModel
 from bench.models.gradients import DifferentiableClassifier
 
-Distance = Callable[[Tensor, Tensor], Tensor]
-"""(clean, decoded), each (N, 3, H, W) in [0, 1] → (N,) nats, differentiable in the second."""
+Distance = Callable[[Tensor], Callable[[Tensor], Tensor]]
+"""Clean pictures (N, 3, H, W) in [0, 1] → how far decoded ones are from them, (N,) nats,
+differentiable."""
 
 
 def distance(model: TaskModel, longer_side: int | None = None) -> Distance:
@@ -48,13 +49,17 @@ def logits(model: TaskModel) -> Callable[[Tensor], Tensor] | None:
 
 
 def _classifier(answer: Callable[[Tensor], Tensor]) -> Distance:
-    def kl(clean: Tensor, decoded: Tensor) -> Tensor:
+    def from_clean(clean: Tensor) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             target = answer(clean).log_softmax(dim=1)
-        seen = answer(decoded).log_softmax(dim=1)
-        return functional.kl_div(seen, target, reduction="none", log_target=True).sum(dim=1)
 
-    return kl
+        def kl(decoded: Tensor) -> Tensor:
+            seen = answer(decoded).log_softmax(dim=1)
+            return functional.kl_div(seen, target, reduction="none", log_target=True).sum(dim=1)
+
+        return kl
+
+    return from_clean
 
 
 def _dense(outputs: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Distance:
@@ -67,18 +72,23 @@ def _dense(outputs: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Distance:
     picture has an object, the same weight for a stride as for a nat.
     """
 
-    def divergence(clean: Tensor, decoded: Tensor) -> Tensor:
+    def from_clean(clean: Tensor) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             log_score, boxes = outputs(clean)
             p, target = log_score.exp(), _logit(log_score)
             entropy = functional.binary_cross_entropy_with_logits(target, p, reduction="none")
-        log_seen, moved = outputs(decoded)
-        cross = functional.binary_cross_entropy_with_logits(_logit(log_seen), p, reduction="none")
-        coins = torch.maximum(p, log_seen.exp()) ** 2 * (cross - entropy)
-        shift = functional.smooth_l1_loss(moved, boxes, reduction="none").sum(dim=2)
-        return coins.sum(dim=(1, 2)) + (p.amax(dim=2) ** 2 * shift).sum(dim=1)
 
-    return divergence
+        def divergence(decoded: Tensor) -> Tensor:
+            log_seen, moved = outputs(decoded)
+            seen = _logit(log_seen)
+            cross = functional.binary_cross_entropy_with_logits(seen, p, reduction="none")
+            coins = torch.maximum(p, log_seen.exp()) ** 2 * (cross - entropy)
+            shift = functional.smooth_l1_loss(moved, boxes, reduction="none").sum(dim=2)
+            return coins.sum(dim=(1, 2)) + (p.amax(dim=2) ** 2 * shift).sum(dim=1)
+
+        return divergence
+
+    return from_clean
 
 
 def _logit(log_probability: Tensor) -> Tensor:

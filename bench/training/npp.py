@@ -186,15 +186,15 @@ def _proxy(config: PreprocessorTraining, codec: Codec, device: torch.device) -> 
     return learned_proxy.load(Path(config.proxy), codec, qps, device)
 
 
-def cost(
+def costs(
     network: nn.Module,
     batch: Batch,
     setting: Setting,
     proxy: Proxy,
     config: PreprocessorTraining,
-) -> Tensor:
-    """What is minimised, () the mean over the batch; two halves are in flight: one is coded while
-    the network works on the other."""
+) -> Iterator[Tensor]:
+    """What is minimised: the mean over the batch, as the share () of each half. Both are in flight:
+    one is coded while networks work on the other, forward and, as its share is used, backward."""
     device = next(network.parameters()).device
     x, qp, targets = batch[0].to(device), batch[1].to(device), batch[2]
     half = len(x) // 2
@@ -204,17 +204,16 @@ def cost(
     ):
         with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
             filtered = network(part, level)
-        halves.append((part, level, known, filtered, setting.coder.start(filtered, level)))
-    total = x.new_zeros(())
-    for part, level, known, filtered, jobs in halves:
+        jobs = setting.coder.start(filtered, level)
+        halves.append((part, level, filtered, jobs, setting.loss(part, known)))
+    for part, level, filtered, jobs, loss in halves:
         decoded, bpp = setting.coder.finish(jobs, part)
         pixels, bits = proxy(filtered, level)
         rate = straight_through(bpp * bits / bits.detach(), bpp)
-        lost = setting.loss(part, straight_through(pixels, decoded), known)
+        lost = loss(straight_through(pixels, decoded))
         price = setting.by_loss.cost(config.trade, config.factor, level, rate, lost)
-        total = total + price.sum()
-        total = total + config.fidelity * ((filtered - part) ** 2).mean(dim=(1, 2, 3)).sum()
-    return total / len(x)
+        moved = ((filtered - part) ** 2).mean(dim=(1, 2, 3))
+        yield (price + config.fidelity * moved).sum() / len(x)
 
 
 def train(
@@ -253,7 +252,7 @@ def train(
         optimiser=optimiser,
         schedule=schedule,
         batches=lambda start: _batches(setting.pictures, config, start),
-        loss=lambda batch: cost(network, batch, setting, proxy, config),
+        loss=lambda batch: costs(network, batch, setting, proxy, config),
         steps=config.steps,
         clip_norm=0.5,
         out=out,

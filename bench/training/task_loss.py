@@ -23,9 +23,10 @@ SEEN, MARGIN, UNREGARDED = 0.3, 4, 0.02
 Kind = Literal["answer", "labels", "features", "relevance"]
 Features = Callable[[Tensor], list[Tensor]]
 """(N, 3, H, W) in [0, 1] → maps with N first, differentiable."""
-TaskLoss = Callable[[Tensor, Tensor, list[Target]], Tensor]
-"""(clean, decoded, targets): pictures (N, 3, H, W) in [0, 1] and the N targets of `labelled` or
-`regarded` → (N,), differentiable in the decoded ones; no buffer of the task model changes."""
+TaskLoss = Callable[[Tensor, list[Target]], Callable[[Tensor], Tensor]]
+"""Clean pictures (N, 3, H, W) in [0, 1] and the N targets of `labelled` or `regarded` → what
+decoded pictures of the same shape cost, (N,), differentiable; no buffer of the task model changes.
+In two steps, as a codec may still be at work on the decoded ones during the first."""
 
 
 def task_loss(kind: Kind, model: TaskModel, longer_side: int | None = None) -> TaskLoss:
@@ -47,13 +48,13 @@ def task_loss(kind: Kind, model: TaskModel, longer_side: int | None = None) -> T
     """
     if kind == "labels":
         own = _own_loss(model, longer_side)
-        return lambda clean, decoded, targets: own(decoded, targets)
+        return lambda clean, targets: lambda decoded: own(decoded, targets)
     if kind == "relevance":
         return _between_relevant(model)
     if kind == "features":
         return _between(features(model, longer_side))
     answer = distance(model, longer_side)
-    return lambda clean, decoded, targets: answer(clean, decoded)
+    return lambda clean, targets: answer(clean)
 
 
 def labelled(dataset: Dataset, model: TaskModel) -> list[Sample]:
@@ -131,16 +132,16 @@ def _attention(targets: list[Target], side: int) -> Tensor:
 
 
 def _between(maps: Features) -> TaskLoss:
-    def squared(clean: Tensor, decoded: Tensor, targets: list[Target]) -> Tensor:
+    def from_clean(clean: Tensor, targets: list[Target]) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             wanted = maps(clean)
         weights = [torch.ones(()).to(clean)] * len(wanted)
         if "boxes" in targets[0]:
             regard = _attention(targets, clean.shape[-1]).to(clean)
             weights = [functional.interpolate(regard, m.shape[2:], mode="area") for m in wanted]
-        return _apart(wanted, maps(decoded), weights)
+        return lambda decoded: _apart(wanted, maps(decoded), weights)
 
-    return squared
+    return from_clean
 
 
 def _between_relevant(model: TaskModel) -> TaskLoss:
@@ -151,11 +152,11 @@ def _between_relevant(model: TaskModel) -> TaskLoss:
             "something"
         )
 
-    def squared(clean: Tensor, decoded: Tensor, targets: list[Target]) -> Tensor:
+    def from_clean(clean: Tensor, targets: list[Target]) -> Callable[[Tensor], Tensor]:
         wanted, weights = model.relevance(clean)
-        return _apart(wanted, model.deep_features(decoded), weights)
+        return lambda decoded: _apart(wanted, model.deep_features(decoded), weights)
 
-    return squared
+    return from_clean
 
 
 def _apart(wanted: list[Tensor], seen: list[Tensor], weights: list[Tensor]) -> Tensor:

@@ -120,7 +120,7 @@ def train(raw: dict[str, Any], out: Path, device: torch.device, resume: bool) ->
         optimiser=optimiser,
         schedule=schedule,
         batches=lambda start: _batches(dataset, config, start),
-        loss=lambda batch: _loss(network, batch, device),
+        loss=lambda batch: [_loss(network, batch, device)],
         steps=steps,
         clip_norm=5.0,
         out=out,

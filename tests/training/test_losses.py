@@ -44,12 +44,12 @@ def check(model: TaskModel, side: int) -> None:
     network = model.network  # type: ignore[attr-defined]
     buffers = {k: v.clone() for k, v in network.named_buffers()}
     loss = distance(model)
-    assert loss(clean, clean).abs().max() < 1e-3
+    assert loss(clean)(clean).abs().max() < 1e-3
 
     worse = clean.clone()
     worse[1] += 0.2 * torch.randn(worse[1].shape, generator=torch.Generator().manual_seed(0))
     worse.requires_grad_()
-    nats = loss(clean, worse)
+    nats = loss(clean)(worse)
     assert nats.shape == (2,)
     assert nats[0].abs() < 1e-3
     assert nats[1] > 0.01
@@ -101,7 +101,7 @@ def check_own_loss(model: TaskModel, x: torch.Tensor, targets: list[Target]) -> 
     loss = task_loss("labels", model)
     x = x.clone().requires_grad_()
     random_state = torch.get_rng_state()
-    values = loss(x.detach(), x, targets)
+    values = loss(x.detach(), targets)(x)
     assert values.shape == (len(x),)
     assert torch.isfinite(values).all()
     values.sum().backward()  # type: ignore[no-untyped-call]
@@ -111,7 +111,7 @@ def check_own_loss(model: TaskModel, x: torch.Tensor, targets: list[Target]) -> 
     assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()
     step = gradient / gradient.norm() * 1e-6
     with torch.no_grad():
-        up, down = (loss(x, x + s * step, targets).sum() for s in (1, -1))
+        up, down = (loss(x, targets)(x + s * step).sum() for s in (1, -1))
     assert (up - down).item() == pytest.approx(2e-6 * gradient.norm().item(), rel=1e-2)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert not any(m.training for m in network.modules())
@@ -131,7 +131,7 @@ def test_own_loss_of_a_classifier() -> None:
     )
     torch.testing.assert_close(values.float(), expected, atol=1e-4, rtol=1e-4)
     with pytest.raises(ConfigError, match=r"class index 12.* 12 classes"):
-        task_loss("labels", model)(x[:1], x[:1], [{"label": np.array(12)}])
+        task_loss("labels", model)(x[:1], [{"label": np.array(12)}])(x[:1])
 
 
 NOTHING: Target = {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64)}
@@ -142,7 +142,7 @@ def test_own_loss_of_a_torchvision_detector() -> None:
     x, dataset = pictures("det")
     targets = [s.target for s in labelled(dataset, model)]
     both = check_own_loss(double(model), x.double(), [targets[0], NOTHING])
-    alone = task_loss("labels", model)(x[:1], x[:1], targets[:1])
+    alone = task_loss("labels", model)(x[:1], targets[:1])(x[:1])
     torch.testing.assert_close(alone[0].float(), both[0].float(), atol=1e-4, rtol=1e-4)
 
 
@@ -165,9 +165,9 @@ def test_own_loss_of_other_torchvision_detectors(name: str) -> None:
     )
     x = x.requires_grad_()
     loss = task_loss("labels", model)
-    values = loss(x, x, [samples[0].target, NOTHING])
+    values = loss(x, [samples[0].target, NOTHING])(x)
     assert torch.isfinite(values).all()
-    assert torch.equal(values, loss(x, x, [samples[0].target, NOTHING]))
+    assert torch.equal(values, loss(x, [samples[0].target, NOTHING])(x))
     values.sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     assert (x.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
@@ -213,7 +213,7 @@ def check_gradient_loosely(model: TaskModel, x: torch.Tensor, targets: list[Targ
     buffers = {k: v.clone() for k, v in network.named_buffers()}
     loss = task_loss("labels", model, longer_side=192)
     x = x.clone().requires_grad_()
-    values = loss(x.detach(), x, targets)
+    values = loss(x.detach(), targets)(x)
     assert torch.isfinite(values).all()
     values.sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
@@ -221,7 +221,7 @@ def check_gradient_loosely(model: TaskModel, x: torch.Tensor, targets: list[Targ
     assert (x.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
     step = x.grad / x.grad.norm()
     with torch.no_grad():
-        up, down = (loss(x, x + s * step, targets).sum() for s in (0.05, -0.05))
+        up, down = (loss(x, targets)(x + s * step).sum() for s in (0.05, -0.05))
     assert up > values.sum() > down
     assert all(torch.equal(v, buffers[k]) for k, v in network.named_buffers())
 
@@ -232,12 +232,12 @@ def check_features(model: TaskModel, x: torch.Tensor, longer_side: int | None = 
     assert {len(m) for m in maps} == {len(x)}
     loss = task_loss("features", model, longer_side)
     nothing: list[Target] = [{} for _ in x]
-    assert loss(x, x, nothing).abs().max() == 0
+    assert loss(x, nothing)(x).abs().max() == 0
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     near, far = (x + s * noise for s in (0.02, 0.2))
     far.requires_grad_()
-    values = loss(x, far, nothing)
-    assert (loss(x, near, nothing) < values).all()
+    values = loss(x, nothing)(far)
+    assert (loss(x, nothing)(near) < values).all()
     values.sum().backward()  # type: ignore[no-untyped-call]
     assert far.grad is not None
     assert (far.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
@@ -271,7 +271,7 @@ def test_features_count_where_the_detector_finds_something() -> None:
     changed[..., :64, :64] = 1
     loss = task_loss("features", model)
     there, elsewhere = (
-        loss(x, changed, [{"boxes": np.array([box], np.float32), "scores": np.array([0.9])}])
+        loss(x, [{"boxes": np.array([box], np.float32), "scores": np.array([0.9])}])(changed)
         for box in ([8, 8, 56, 56], [136, 136, 184, 184])
     )
     assert there > 3 * elsewhere
@@ -343,7 +343,7 @@ def test_relevance_counts_where_the_answer_depends_on_the_picture() -> None:
         for part in order.chunk(2, dim=2)
     )
     loss = task_loss("relevance", model)
-    nothing, little, much = (loss(x, decoded, []).mean().item() for decoded in (x, low, high))
+    nothing, little, much = (loss(x, [])(decoded).mean().item() for decoded in (x, low, high))
     assert nothing == pytest.approx(0, abs=1e-9)
     assert much > 1.5 * little > 0
 

@@ -180,7 +180,7 @@ def test_a_network_with_batch_norm_is_judged_as_it_will_be_used(tmp_path: Path) 
         optimiser=optimiser,
         schedule=torch.optim.lr_scheduler.ConstantLR(optimiser),
         batches=lambda start: iter(torch.randn(2, 4, 1)),
-        loss=lambda x: network(x).square().mean(),
+        loss=lambda x: [network(x).square().mean()],
         steps=2,
         clip_norm=1.0,
         out=tmp_path,
