@@ -22,6 +22,7 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bench import codecs
 from bench.codecs.base import Codec
@@ -65,6 +66,8 @@ class PreprocessorTraining(BaseModel):
     """The first and last QP trained for."""
     without: list[int] = []
     """QPs between them that are not trained on, to see whether the network interpolates."""
+    coarser: float = Field(default=1.0, gt=0)
+    """How much likelier the last QP is trained on than the first; those between lie between."""
     architecture: Literal["filters", "paper"] = "filters"
     """`bench.preprocessors.npp`, or the paper's networks, whose width was 32."""
     width: int = Field(default=32, gt=0)
@@ -72,7 +75,8 @@ class PreprocessorTraining(BaseModel):
     position: bool = False
     """These two are of the architecture `filters`; see `bench.preprocessors.npp`."""
     start: str | None = None
-    """Weights to begin from; those of a QA-NPP make an NPP as it is at the middle of `qps`."""
+    """Weights to begin from; those of a QA-NPP make an NPP as it is at the middle of `qps`, and
+    those of a network without `position` one that learns to use it."""
     steps: int = Field(gt=0)
     batch: int = Field(gt=0, multiple_of=2)
     learning_rate: float = Field(gt=0)
@@ -163,6 +167,7 @@ def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) 
     """Pictures (N, 3, S, S), QPs (N,) and N targets from step `start` on; a step's batch depends on
     the seed and the step alone."""
     grid = [q for q in range(config.qps[0], config.qps[1] + 1) if q not in config.without]
+    odds = np.linspace(1, config.coarser, len(grid))
     for step in range(start, config.steps):
         rng = np.random.default_rng([config.seed, step])
         chosen = rng.integers(len(pictures), size=config.batch)
@@ -173,7 +178,7 @@ def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) 
                 picture = zoomed(picture, config.crop, rng)
             cuts.append(cut(picture, config.crop, rng, central=config.view == "model"))
         x = torch.stack([part for part, _ in cuts])
-        qp = rng.choice(grid, config.batch)
+        qp = rng.choice(grid, config.batch, p=odds / odds.sum())
         yield x, torch.from_numpy(qp).float(), [target for _, target in cuts]
 
 
@@ -288,11 +293,13 @@ def _begin_from(network: nn.Module, path: Path, qp: float) -> None:
     with safe_open(path, framework="pt") as file:
         kind = (file.metadata() or {}).get("preprocessor", "")
     source, _ = load_network(kind, path, torch.device("cpu"))
+    held = isinstance(source, QANPP) and not isinstance(network, QANPP)
+    state = source.at(qp) if held else source.state_dict()
+    if getattr(network, "position", False) and not getattr(source, "position", True):
+        # An input more, which is not looked at to begin with.
+        state["stem.weight"] = functional.pad(state["stem.weight"], (0, 0, 0, 0, 0, 1))
     try:
-        if isinstance(source, QANPP) and not isinstance(network, QANPP):
-            network.load_state_dict(source.at(qp))
-        else:
-            network.load_state_dict(source.state_dict())
+        network.load_state_dict(state)
     except RuntimeError as error:
         raise ConfigError(f"start: weights {path} do not fit this network: {error}") from None
 

@@ -159,6 +159,29 @@ def test_an_npp_begins_as_a_qa_npp_is_at_a_qp(
         npp.train("npp", config | {"width": 16}, tmp_path / "wide", CPU, False, Console(quiet=True))
 
 
+def test_a_network_that_learns_the_position_begins_as_one_that_does_not_know_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 32)
+    train("qa-npp", tmp_path / "before")
+    before = tmp_path / "before" / "weights.safetensors"
+    old, _ = load_network("qa-npp", before, CPU)
+    new = npp.untrained(
+        "qa-npp", loop.validated(npp.PreprocessorTraining, QA_NPP | {"position": True})
+    )
+    npp._begin_from(new, before, 37.0)
+    x, qp = torch.rand(2, 3, 40, 56), torch.tensor([35.0, 43.0])
+    torch.testing.assert_close(new(x, qp), old(x, qp))
+
+
+def test_coarse_qps_are_likelier_where_asked() -> None:
+    config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"coarser": 4.0, "batch": 2000})
+    picture = (np.zeros((96, 96, 3), np.uint8), {})
+    _, qps, _ = next(npp._batches([picture], config, 0))
+    share = (qps == config.qps[1]).sum() / (qps == config.qps[0]).sum()
+    assert 2.5 < share < 6.5
+
+
 def test_a_qp_left_out_is_not_trained_on() -> None:
     config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"without": [40], "batch": 64})
     picture = (np.zeros((96, 96, 3), np.uint8), {})
