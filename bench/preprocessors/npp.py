@@ -113,6 +113,11 @@ class NPP(nn.Module):
             self.head.bias[:4] = 3.0  # begin near the identity, where every filter has a say
 
     def forward(self, x: Tensor, qp: Tensor) -> Tensor:
+        return self.filtered(x, qp, self.encoded(x, qp))
+
+    def encoded(self, x: Tensor, qp: Tensor) -> list[Tensor]:
+        """What the U-Net's way down makes of a picture padded to multiples of 8: (N, ·, h, w) at
+        a half, a quarter and an eighth of its size."""
         height, width = x.shape[-2:]
         bottom, right = -height % _MULTIPLE, -width % _MULTIPLE
         padded = functional.pad(x, (0, right, 0, bottom), mode="replicate")
@@ -126,6 +131,13 @@ class NPP(nn.Module):
         for i, block in enumerate(self.encode):
             y = block(y if i == 0 else self.down[i - 1](y), level)
             skips.append(y)
+        return skips
+
+    def filtered(self, x: Tensor, qp: Tensor, encoded: list[Tensor]) -> Tensor:
+        """The picture, filtered as its encoding says."""
+        height, width = x.shape[-2:]
+        level = (qp.to(x) - QP_CENTRE) / QP_SCALE
+        *skips, y = encoded
         for i in reversed(range(len(self.decode))):
             larger = functional.interpolate(self.up[i](y), scale_factor=2, mode="nearest")
             y = self.decode[i](larger + skips[i], level)

@@ -30,13 +30,13 @@ from bench.datasets.views import native
 from bench.errors import ConfigError
 from bench.models.base import LIBRARIES, ModelSpec
 from bench.preprocessors.base import build, load_network, weights_path
-from bench.preprocessors.npp import QANPP
+from bench.preprocessors.npp import NPP, QANPP
 from bench.tasks.base import Target
 from bench.training import loop
 from bench.training.coding import Anchor, Coder, Curve, Validation, measure
 from bench.training.pictures import Picture, cut, dataset, zoomed
 from bench.training.proxy import Proxy, analytic, straight_through
-from bench.training.task_loss import Kind, TaskLoss, labelled, regarded, task_loss
+from bench.training.task_loss import Kind, TaskLoss, attention, labelled, regarded, task_loss
 
 VALIDATION_QP_STEP = 4
 COLLAPSED = 100.0
@@ -88,6 +88,8 @@ class PreprocessorTraining(BaseModel):
     loss: Kind = "features"
     """What is traded against bits: how far the task model's features, or its answer, move from
     those on the clean picture, or its own training loss on the labels; see `task_loss`."""
+    guidance: float = Field(default=0.0, ge=0)
+    """Weight of a side task, for detectors: see `Guided`."""
     factor: float = Field(default=1.0, gt=0)
     """On λ: above 1 for accuracy, below 1 for bits."""
     judge: Kind = "answer"
@@ -128,6 +130,14 @@ class Setting:
 def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     """Raises ConfigError where model, data set and config do not fit together."""
     model = LIBRARIES.get(config.model["library"]).load(model_spec(config.model), device)
+    if config.guidance and (
+        model.task != "det" or config.loss == "labels" or config.architecture != "filters"
+    ):
+        raise ConfigError(
+            f"guidance: {config.guidance:g} is for detectors, a loss other than 'labels' and "
+            f"architecture 'filters', not for {config.model['name']} ({model.task}), loss "
+            f"{config.loss!r} and architecture {config.architecture!r}; leave it out"
+        )
     for parameter in model.network.parameters():  # type: ignore[attr-defined]
         parameter.requires_grad_(False)
     loss = task_loss(config.loss, model, config.longer_side)
@@ -161,6 +171,29 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
 
 
 Batch = tuple[Tensor, Tensor, list[Target]]
+
+
+class Guided(nn.Module):
+    """A network in training that also guesses, from its coarsest maps, where the detector finds
+    something: bits alone teach a network little about what is an object. Only `network` is kept."""
+
+    def __init__(self, network: NPP) -> None:
+        super().__init__()
+        self.network = network
+        self.guess = nn.Conv2d(2 * network.stem.out_channels, 1, 1)  # they are twice as wide
+
+    def forward(self, x: Tensor, qp: Tensor) -> Tensor:
+        out: Tensor = self.network(x, qp)
+        return out
+
+    def both(self, x: Tensor, qp: Tensor, known: list[Target]) -> tuple[Tensor, Tensor]:
+        """The filtered picture, and the guess's cross-entropy with `attention` in nats, ()."""
+        encoded = self.network.encoded(x, qp)
+        wanted = attention(known, x.shape[-1]).to(x)
+        missed = functional.binary_cross_entropy_with_logits(
+            self.guess(encoded[-1]).float(), wanted
+        )
+        return self.network.filtered(x, qp, encoded), missed
 
 
 def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) -> Iterator[Batch]:
@@ -208,17 +241,21 @@ def costs(
         x.chunk(2), qp.chunk(2), (targets[:half], targets[half:]), strict=True
     ):
         with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
-            filtered = network(part, level)
+            if isinstance(network, Guided):
+                filtered, missed = network.both(part, level, known)
+            else:
+                filtered, missed = network(part, level), x.new_zeros(())
         jobs = setting.coder.start(filtered, level)
-        halves.append((part, level, filtered, jobs, setting.loss(part, known)))
-    for part, level, filtered, jobs, loss in halves:
+        halves.append((part, level, filtered, missed, jobs, setting.loss(part, known)))
+    for part, level, filtered, missed, jobs, loss in halves:
         decoded, bpp = setting.coder.finish(jobs, part)
         pixels, bits = proxy(filtered, level)
         rate = straight_through(bpp * bits / bits.detach(), bpp)
         lost = loss(straight_through(pixels, decoded))
         price = setting.by_loss.cost(config.trade, config.factor, level, rate, lost)
         moved = ((filtered - part) ** 2).mean(dim=(1, 2, 3))
-        yield (price + config.fidelity * moved).sum() / len(x)
+        traded = (price + config.fidelity * moved).sum() / len(x)
+        yield traded + config.guidance * missed * len(part) / len(x)
 
 
 def train(
@@ -239,6 +276,9 @@ def train(
     network = untrained(name, config)
     if config.start:
         _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
+    if config.guidance:
+        assert isinstance(network, NPP)  # `prepare` refuses others
+        network = Guided(network)
     network.to(device)
     optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -274,7 +314,11 @@ def train(
         "qps": f"{config.qps[0]}-{config.qps[1]}",
         "model": str(config.model["name"]),
     }
-    save_file(load_file(path), path, metadata=about)
+    state = load_file(path)
+    if config.guidance:
+        kept = "network."
+        state = {k.removeprefix(kept): v for k, v in state.items() if k.startswith(kept)}
+    save_file(state, path, metadata=about)
     plain, ours = setting.by_judge, setting.curve(load_network(name, path, device)[0])
     lines = ["qp,bpp_plain,nats_plain,bpp,nats"]
     for values in zip(plain.qps, plain.bpp, plain.nats, *ours, strict=True):
@@ -293,8 +337,10 @@ def _begin_from(network: nn.Module, path: Path, qp: float) -> None:
     with safe_open(path, framework="pt") as file:
         kind = (file.metadata() or {}).get("preprocessor", "")
     source, _ = load_network(kind, path, torch.device("cpu"))
-    held = isinstance(source, QANPP) and not isinstance(network, QANPP)
-    state = source.at(qp) if held else source.state_dict()
+    if isinstance(source, QANPP) and not isinstance(network, QANPP):
+        state = source.at(qp)
+    else:
+        state = source.state_dict()
     if getattr(network, "position", False) and not getattr(source, "position", True):
         # An input more, which is not looked at to begin with.
         state["stem.weight"] = functional.pad(state["stem.weight"], (0, 0, 0, 0, 0, 1))

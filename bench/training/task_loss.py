@@ -116,7 +116,7 @@ def regarded(samples: list[Sample], model: TaskModel) -> list[Sample]:
     return [replace(s, target=t) for s, t in zip(samples, targets, strict=True)]
 
 
-def _attention(targets: list[Target], side: int) -> Tensor:
+def attention(targets: list[Target], side: int) -> Tensor:
     """(N, 1, side / 8, side / 8): the score of the best detection whose box, grown by MARGIN
     pixels, is there, and UNREGARDED where there is none."""
     weights = torch.full((len(targets), 1, side // 8, side // 8), UNREGARDED)
@@ -137,7 +137,7 @@ def _between(maps: Features) -> TaskLoss:
             wanted = maps(clean)
         weights = [torch.ones(()).to(clean)] * len(wanted)
         if "boxes" in targets[0]:
-            regard = _attention(targets, clean.shape[-1]).to(clean)
+            regard = attention(targets, clean.shape[-1]).to(clean)
             weights = [functional.interpolate(regard, m.shape[2:], mode="area") for m in wanted]
         return lambda decoded: _apart(wanted, maps(decoded), weights)
 

@@ -174,6 +174,40 @@ def test_a_network_that_learns_the_position_begins_as_one_that_does_not_know_it(
     torch.testing.assert_close(new(x, qp), old(x, qp))
 
 
+def test_a_guided_network_learns_where_objects_are_and_ships_without_the_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mini.COUNTS, ("det", "train"), 32)
+    config = QA_NPP | {
+        "model": {"library": "mini", "name": "mini_fcos"},
+        "dataset": {"format": "mini", "task": "det", "split": "train"},
+        "guidance": 1.0,
+    }
+    npp.train("qa-npp", config, tmp_path, CPU, False, Console(quiet=True))
+    network, _ = load_network("qa-npp", tmp_path / "weights.safetensors", CPU)
+    assert not any("guess" in k for k in network.state_dict())
+
+    torch.manual_seed(0)
+    guided = npp.Guided(network)  # type: ignore[arg-type]
+    x, qp = torch.zeros(2, 3, 64, 64), torch.tensor([37.0, 37.0])
+    x[..., 32:] = torch.rand(2, 3, 64, 32)
+    box = {"boxes": np.array([[36, 4, 60, 60]], np.float32), "scores": np.array([0.9])}
+    torch.testing.assert_close(guided.both(x, qp, [box, box])[0], guided(x, qp))
+    optimiser = torch.optim.Adam(guided.parameters(), 1e-2)
+    for _ in range(30):
+        _, missed = guided.both(x, qp, [box, box])
+        optimiser.zero_grad()
+        missed.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    guess = guided.guess(guided.network.encoded(x, qp)[-1]).sigmoid()
+    assert guess[..., 4:].mean() > 0.6 > 0.3 > guess[..., :4].mean()
+
+    with pytest.raises(ConfigError, match="guidance: 1 is for detectors"):
+        npp.train(
+            "qa-npp", QA_NPP | {"guidance": 1.0}, tmp_path / "cls", CPU, False, Console(quiet=True)
+        )
+
+
 def test_coarse_qps_are_likelier_where_asked() -> None:
     config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"coarser": 4.0, "batch": 2000})
     picture = (np.zeros((96, 96, 3), np.uint8), {})
