@@ -34,9 +34,10 @@ from bench.preprocessors.npp import NPP, QANPP
 from bench.tasks.base import Target
 from bench.training import loop
 from bench.training.coding import Anchor, Coder, Curve, Validation, measure
+from bench.training.guided import Guided
 from bench.training.pictures import Picture, cut, dataset, zoomed
 from bench.training.proxy import Proxy, analytic, straight_through
-from bench.training.task_loss import Kind, TaskLoss, attention, labelled, regarded, task_loss
+from bench.training.task_loss import Kind, TaskLoss, labelled, regarded, task_loss
 
 VALIDATION_QP_STEP = 4
 COLLAPSED = 100.0
@@ -89,7 +90,7 @@ class PreprocessorTraining(BaseModel):
     """What is traded against bits: how far the task model's features, or its answer, move from
     those on the clean picture, or its own training loss on the labels; see `task_loss`."""
     guidance: float = Field(default=0.0, ge=0)
-    """Weight of a side task, for detectors: see `Guided`."""
+    """Weight of a side task, for detectors: see `bench.training.guided`."""
     factor: float = Field(default=1.0, gt=0)
     """On λ: above 1 for accuracy, below 1 for bits."""
     judge: Kind = "answer"
@@ -171,29 +172,6 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
 
 
 Batch = tuple[Tensor, Tensor, list[Target]]
-
-
-class Guided(nn.Module):
-    """A network in training that also guesses, from its coarsest maps, where the detector finds
-    something: bits alone teach a network little about what is an object. Only `network` is kept."""
-
-    def __init__(self, network: NPP) -> None:
-        super().__init__()
-        self.network = network
-        self.guess = nn.Conv2d(2 * network.stem.out_channels, 1, 1)  # they are twice as wide
-
-    def forward(self, x: Tensor, qp: Tensor) -> Tensor:
-        out: Tensor = self.network(x, qp)
-        return out
-
-    def both(self, x: Tensor, qp: Tensor, known: list[Target]) -> tuple[Tensor, Tensor]:
-        """The filtered picture, and the guess's cross-entropy with `attention` in nats, ()."""
-        encoded = self.network.encoded(x, qp)
-        wanted = attention(known, x.shape[-1]).to(x)
-        missed = functional.binary_cross_entropy_with_logits(
-            self.guess(encoded[-1]).float(), wanted
-        )
-        return self.network.filtered(x, qp, encoded), missed
 
 
 def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) -> Iterator[Batch]:
@@ -341,7 +319,8 @@ def _begin_from(network: nn.Module, path: Path, qp: float) -> None:
         state = source.at(qp)
     else:
         state = source.state_dict()
-    if getattr(network, "position", False) and not getattr(source, "position", True):
+    both = isinstance(source, NPP) and isinstance(network, NPP)
+    if both and network.position and not source.position:
         # An input more, which is not looked at to begin with.
         state["stem.weight"] = functional.pad(state["stem.weight"], (0, 0, 0, 0, 0, 1))
     try:

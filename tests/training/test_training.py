@@ -16,6 +16,7 @@ from bench.errors import BenchError, ConfigError
 from bench.preprocessors import make
 from bench.preprocessors.base import load_network
 from bench.training import loop, npp, task_model
+from bench.training.guided import Guided
 from bench.training.pictures import cut
 from bench.training.proxy import analytic_bits, straight_through
 
@@ -188,7 +189,7 @@ def test_a_guided_network_learns_where_objects_are_and_ships_without_the_guess(
     assert not any("guess" in k for k in network.state_dict())
 
     torch.manual_seed(0)
-    guided = npp.Guided(network)  # type: ignore[arg-type]
+    guided = Guided(network)  # type: ignore[arg-type]
     x, qp = torch.zeros(2, 3, 64, 64), torch.tensor([37.0, 37.0])
     x[..., 32:] = torch.rand(2, 3, 64, 32)
     box = {"boxes": np.array([[36, 4, 60, 60]], np.float32), "scores": np.array([0.9])}
@@ -246,6 +247,32 @@ def test_a_network_with_batch_norm_is_judged_as_it_will_be_used(tmp_path: Path) 
     )
     assert modes == [False, False]
     assert network.training
+
+
+def test_terms_of_a_loss_add_up(tmp_path: Path) -> None:
+    def trained(split: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        network = torch.nn.Linear(3, 1)
+        optimiser = torch.optim.SGD(network.parameters(), 0.1)
+
+        def loss(x: torch.Tensor) -> list[torch.Tensor]:
+            terms = [network(part).square().sum() for part in x.chunk(2)]
+            return terms if split else [torch.stack(terms).sum()]
+
+        loop.run(
+            network=network,
+            optimiser=optimiser,
+            schedule=torch.optim.lr_scheduler.ConstantLR(optimiser),
+            batches=lambda start: iter(torch.rand(3, 4, 3)),
+            loss=loss,
+            steps=3,
+            clip_norm=1.0,
+            out=tmp_path / str(split),
+            resume=False,
+        )
+        return network.weight.detach()
+
+    torch.testing.assert_close(trained(True), trained(False))
 
 
 def test_crops_near_the_middle_are_likelier_where_asked() -> None:
