@@ -59,7 +59,9 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = loop.validated(npp.PreprocessorTraining, configs.read(a.config, a.set))
     setting = npp.prepare(config, device)
-    coder = Remembering(setting.coder.codec, kept={"again": False, "jobs": []})
+    coder = Remembering(
+        setting.coder.codec, setting.coder.threads, kept={"again": False, "jobs": []}
+    )
     setting = replace(setting, coder=coder)
     network = npp.untrained("qa-npp", config).to(device)
     batches = npp._batches(setting.pictures, config, config.steps - a.steps - 1)

@@ -85,13 +85,14 @@ def build(
     width: int,
     residual: bool = True,
     position: bool = False,
+    context: bool = False,
 ) -> torch.nn.Module:
     """An untrained `npp` or `qa-npp`: of the architecture `filters`, which all after the width
     belong to, or `paper`."""
     adaptive = name == "qa-npp"
     if architecture == "paper":
         return (PaperQANPP if adaptive else PaperNPP)(width)
-    return (QANPP if adaptive else NPP)(width, residual, position)
+    return (QANPP if adaptive else NPP)(width, residual, position, context)
 
 
 def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.Module, range]:
@@ -110,6 +111,7 @@ def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.
             int(about["width"]),
             about["residual"] == "True",
             about.get("position") == "True",
+            about.get("context") == "True",
         )
         network.load_state_dict(state)
         low, high = (int(qp) for qp in about["qps"].split("-"))

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.preprocessors.context import Context
+
 QP_CENTRE, QP_SCALE = 37.0, 8.0
 _SIGMAS = (0.8, 1.6, 3.2)
 _MULTIPLE = 8
@@ -88,12 +90,19 @@ class NPP(nn.Module):
     `width` is the number of channels at half size; they grow by half a width per level. Without
     `residual` the network can only blend the filters: it learns sooner, and cannot add patterns.
     With `position` it also sees how far from the middle of the picture a pixel is (Liu et al.,
-    NeurIPS 2018): subjects are centred.
+    NeurIPS 2018): subjects are centred. With `context` it also sees the picture small, by weights
+    that know objects; see `bench.preprocessors.context`.
     """
 
     adaptive = False
 
-    def __init__(self, width: int = 32, residual: bool = True, position: bool = False) -> None:
+    def __init__(
+        self,
+        width: int = 32,
+        residual: bool = True,
+        position: bool = False,
+        context: bool = False,
+    ) -> None:
         super().__init__()
         self.residual, self.position = residual, position
         widths = [width, width * 3 // 2, width * 2]
@@ -103,6 +112,7 @@ class NPP(nn.Module):
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
         self.encode = nn.ModuleList(_Block(w, self.adaptive) for w in widths)
+        self.context = Context(widths[-1]) if context else None
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(_Block(w, self.adaptive) for w in widths[:-1])
         self.head = nn.Conv2d(widths[0], 4 * (len(_SIGMAS) + 2 + 3 * residual), 3, padding=1)
@@ -129,7 +139,10 @@ class NPP(nn.Module):
         y = self.stem(y.contiguous(memory_format=torch.channels_last))
         skips = []
         for i, block in enumerate(self.encode):
-            y = block(y if i == 0 else self.down[i - 1](y), level)
+            y = y if i == 0 else self.down[i - 1](y)
+            if self.context and i + 1 == len(self.encode):
+                y = y + self.context(padded)
+            y = block(y, level)
             skips.append(y)
         return skips
 

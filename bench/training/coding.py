@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,7 +27,11 @@ class Coder:
     """The real codec over a batch, in threads."""
 
     codec: Codec
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(cpu_count()))
+    threads: int = field(default_factory=cpu_count)
+
+    @cached_property
+    def pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads)
 
     def start(self, x: Tensor, qp: Tensor) -> "list[Future[tuple[NDArray[np.uint8], int]]]":
         """Begin coding (N, 3, H, W) in [0, 1], rounded to 8 bits, each at its own QP."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from safetensors import safe_open
@@ -28,8 +29,9 @@ from bench import codecs
 from bench.codecs.base import Codec
 from bench.datasets.views import native
 from bench.errors import ConfigError
-from bench.models.base import LIBRARIES, ModelSpec
+from bench.models.base import LIBRARIES, ModelSpec, TaskModel
 from bench.preprocessors.base import build, load_network, weights_path
+from bench.preprocessors.context import Context
 from bench.preprocessors.npp import NPP, QANPP
 from bench.tasks.base import Target
 from bench.training import loop
@@ -40,6 +42,8 @@ from bench.training.proxy import Proxy, analytic, straight_through
 from bench.training.task_loss import Kind, TaskLoss, labelled, regarded, task_loss
 
 VALIDATION_QP_STEP = 4
+KNOWING = 0.1
+"""Share of the learning rate for weights that already know objects."""
 COLLAPSED = 100.0
 """A BD-rate in percent beyond which there is no network worth training on."""
 
@@ -74,10 +78,12 @@ class PreprocessorTraining(BaseModel):
     width: int = Field(default=32, gt=0)
     residual: bool = True
     position: bool = False
-    """These two are of the architecture `filters`; see `bench.preprocessors.npp`."""
+    context: bool = False
+    """These three are of the architecture `filters`; see `bench.preprocessors.npp`. The context
+    begins as the detector's own backbone, which must be YOLOX-nano's."""
     start: str | None = None
     """Weights to begin from; those of a QA-NPP make an NPP as it is at the middle of `qps`, and
-    those of a network without `position` one that learns to use it."""
+    those of a network without `position` or `context` one that learns to use it."""
     steps: int = Field(gt=0)
     batch: int = Field(gt=0, multiple_of=2)
     learning_rate: float = Field(gt=0)
@@ -95,6 +101,9 @@ class PreprocessorTraining(BaseModel):
     """On λ: above 1 for accuracy, below 1 for bits."""
     judge: Kind = "answer"
     """By which loss a validation judges; two-stage detectors have no `answer`."""
+    codec_share: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the CPU's cores that the codec has to itself, and the networks the others, where
+    these run on the CPU. By default both use all of them."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the preprocessor's convolutions while training."""
     average: float = Field(default=0.98, ge=0, lt=1)
@@ -114,6 +123,7 @@ class Setting:
     curves on the validation pictures in either measure.
     """
 
+    model: TaskModel
     coder: Coder
     pictures: list[Picture]
     validation: Validation
@@ -139,11 +149,13 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
             f"architecture 'filters', not for {config.model['name']} ({model.task}), loss "
             f"{config.loss!r} and architecture {config.architecture!r}; leave it out"
         )
+    if config.context:
+        _begin_as_backbone(Context(1), model)  # refused before anything is coded
     for parameter in model.network.parameters():  # type: ignore[attr-defined]
         parameter.requires_grad_(False)
     loss = task_loss(config.loss, model, config.longer_side)
     judge = task_loss(config.judge, model, config.longer_side)
-    coder = Coder(codecs.make(config.codec))
+    coder = Coder(codecs.make(config.codec), _codec_threads(config.codec_share, device))
 
     found, *more = (
         labelled(data, model) if config.loss == "labels" else regarded(data.samples, model)
@@ -168,7 +180,17 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     by_loss, by_judge = (
         Anchor(qps, *measure(None, validation, qps, coder, measured)) for measured in (loss, judge)
     )
-    return Setting(coder, pictures, validation, loss, judge, by_loss, by_judge)
+    return Setting(model, coder, pictures, validation, loss, judge, by_loss, by_judge)
+
+
+def _codec_threads(share: float | None, device: torch.device) -> int:
+    """How many threads the codec gets; torch's become the others where it has a share."""
+    cores = cpu_count()
+    if share is None or device.type != "cpu":
+        return cores
+    threads = max(1, round(share * cores))
+    torch.set_num_threads(max(1, cores - threads))
+    return threads
 
 
 Batch = tuple[Tensor, Tensor, list[Target]]
@@ -252,15 +274,23 @@ def train(
 
     torch.manual_seed(config.seed)
     network = untrained(name, config)
+    if isinstance(network, NPP) and network.context:
+        _begin_as_backbone(network.context, setting.model)
     if config.start:
         _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
     if config.guidance:
         assert isinstance(network, NPP)  # `prepare` refuses others
         network = Guided(network)
     network.to(device)
-    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=1e-4)
+    parameters: dict[float, list[nn.Parameter]] = {}
+    for key, parameter in network.named_parameters():
+        rate = config.learning_rate * (KNOWING if "context.stages." in key else 1)
+        parameters.setdefault(rate, []).append(parameter)
+    optimiser = torch.optim.AdamW(
+        [{"params": group} for group in parameters.values()], weight_decay=1e-4
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.1
+        optimiser, list(parameters), total_steps=config.steps, pct_start=0.1
     )
 
     def score(candidate: nn.Module) -> float:
@@ -289,6 +319,7 @@ def train(
         "width": str(config.width),
         "residual": str(config.residual),
         "position": str(config.position),
+        "context": str(config.context),
         "qps": f"{config.qps[0]}-{config.qps[1]}",
         "model": str(config.model["name"]),
     }
@@ -307,7 +338,8 @@ def train(
 
 
 def untrained(name: str, config: PreprocessorTraining) -> nn.Module:
-    return build(name, config.architecture, config.width, config.residual, config.position)
+    shape = config.width, config.residual, config.position, config.context
+    return build(name, config.architecture, *shape)
 
 
 def _begin_from(network: nn.Module, path: Path, qp: float) -> None:
@@ -323,10 +355,20 @@ def _begin_from(network: nn.Module, path: Path, qp: float) -> None:
     if both and network.position and not source.position:
         # An input more, which is not looked at to begin with.
         state["stem.weight"] = functional.pad(state["stem.weight"], (0, 0, 0, 0, 0, 1))
+    if both and network.context and not source.context:
+        state |= {k: v for k, v in network.state_dict().items() if k.startswith("context.")}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ConfigError(f"start: weights {path} do not fit this network: {error}") from None
+
+
+def _begin_as_backbone(context: Context, model: TaskModel) -> None:
+    network: nn.Module = model.network  # type: ignore[attr-defined]
+    try:
+        context.begin_as(getattr(network, "backbone", network))
+    except ValueError as error:
+        raise ConfigError(f"context: {error}; leave it out for this model") from None
 
 
 def model_spec(model: dict[str, Any]) -> ModelSpec:

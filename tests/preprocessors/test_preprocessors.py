@@ -36,15 +36,21 @@ def saved(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "position"), [("filters", False), ("filters", True), ("paper", False)]
+    ("architecture", "options"),
+    [
+        ("filters", {}),
+        ("filters", {"position": True}),
+        ("filters", {"context": True}),
+        ("paper", {}),
+    ],
 )
 @given(height=st.integers(1, 40), width=st.integers(1, 40), qp=st.integers(0, 51))
 @settings(max_examples=15, deadline=None)
 def test_any_size_stays_in_range(
-    architecture: str, position: bool, height: int, width: int, qp: int
+    architecture: str, options: dict[str, bool], height: int, width: int, qp: int
 ) -> None:
     torch.manual_seed(0)
-    network = build("qa-npp", architecture, 8, position=position)
+    network = build("qa-npp", architecture, 8, **options)
     x = torch.rand(2, 3, height, width)
     y = network(x, torch.full((2,), float(qp)))
     assert y.shape == x.shape

@@ -160,19 +160,23 @@ def test_an_npp_begins_as_a_qa_npp_is_at_a_qp(
         npp.train("npp", config | {"width": 16}, tmp_path / "wide", CPU, False, Console(quiet=True))
 
 
-def test_a_network_that_learns_the_position_begins_as_one_that_does_not_know_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("more", ["position", "context"])
+def test_a_network_that_is_given_more_begins_as_one_that_does_not_know_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
 ) -> None:
     monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 32)
     train("qa-npp", tmp_path / "before")
     before = tmp_path / "before" / "weights.safetensors"
     old, _ = load_network("qa-npp", before, CPU)
-    new = npp.untrained(
-        "qa-npp", loop.validated(npp.PreprocessorTraining, QA_NPP | {"position": True})
-    )
+    new = npp.untrained("qa-npp", loop.validated(npp.PreprocessorTraining, QA_NPP | {more: True}))
     npp._begin_from(new, before, 37.0)
     x, qp = torch.rand(2, 3, 40, 56), torch.tensor([35.0, 43.0])
     torch.testing.assert_close(new(x, qp), old(x, qp))
+
+
+def test_a_context_begins_as_the_backbone_of_one_detector_alone(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"context: .* is not YOLOX-nano's backbone"):
+        npp.train("qa-npp", QA_NPP | {"context": True}, tmp_path, CPU, False, Console(quiet=True))
 
 
 def test_a_guided_network_learns_where_objects_are_and_ships_without_the_guess(
@@ -207,6 +211,18 @@ def test_a_guided_network_learns_where_objects_are_and_ships_without_the_guess(
         npp.train(
             "qa-npp", QA_NPP | {"guidance": 1.0}, tmp_path / "cls", CPU, False, Console(quiet=True)
         )
+
+
+def test_the_codec_gets_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npp, "cpu_count", lambda: 8)
+    left: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", left.append)
+    assert npp._codec_threads(None, CPU) == 8
+    assert npp._codec_threads(0.25, torch.device("cuda")) == 8
+    assert left == []
+    assert npp._codec_threads(0.25, CPU) == 2
+    assert npp._codec_threads(0.01, CPU) == 1
+    assert left == [6, 7]
 
 
 def test_coarse_qps_are_likelier_where_asked() -> None:
