@@ -95,9 +95,6 @@ class PreprocessorTraining(BaseModel):
     loss: Kind = "features"
     """What is traded against bits: how far the task model's features, or its answer, move from
     those on the clean picture, or its own training loss on the labels; see `task_loss`."""
-    faint: bool = False
-    """Count what a detector is less sure of: from a score of 0.05 on by its root, not from 0.3 on
-    by the score itself."""
     guidance: float = Field(default=0.0, ge=0)
     """Weight of a side task, for detectors: see `bench.training.guided`."""
     factor: float = Field(default=1.0, gt=0)
@@ -161,9 +158,7 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     coder = Coder(codecs.make(config.codec), _codec_threads(config.codec_share, device))
 
     found, *more = (
-        labelled(data, model)
-        if config.loss == "labels"
-        else regarded(data.samples, model, config.faint)
+        labelled(data, model) if config.loss == "labels" else regarded(data.samples, model)
         for data in map(dataset, (config.dataset, *config.extra))
     )
     trained_on = found[: -config.validation] + [s for e in more for s in e]

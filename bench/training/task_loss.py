@@ -17,10 +17,8 @@ from bench.models.gradients import DifferentiableClassifier
 from bench.tasks.base import Target
 from bench.training.losses import distance
 
-SEEN, FAINTLY_SEEN = 0.3, 0.05
-"""Least score of a detection that counts, and where faint ones do."""
-MARGIN, UNREGARDED = 4, 0.02
-"""Pixels around a detection that count with it, and the weight where there is none."""
+SEEN, MARGIN, UNREGARDED = 0.3, 4, 0.02
+"""Of detections that count: least score, pixels around them, weight where there are none."""
 
 Kind = Literal["answer", "labels", "features", "relevance"]
 Features = Callable[[Tensor], list[Tensor]]
@@ -104,19 +102,17 @@ def features(model: TaskModel, longer_side: int | None = None) -> Features:
     )
 
 
-def regarded(samples: list[Sample], model: TaskModel, faint: bool = False) -> list[Sample]:
+def regarded(samples: list[Sample], model: TaskModel) -> list[Sample]:
     """The samples with what a detector itself finds on them as targets, {boxes, scores}: no labels
-    are needed. With `faint`, what it is less sure of counts, too, and scores are their roots. A
-    classifier's are empty."""
+    are needed. A classifier's are empty."""
     if model.task != "det":
         return [replace(s, target={}) for s in samples]
     targets: list[Target] = []
     for start in range(0, len(samples), 16):
         pictures = [s.load() for s in samples[start : start + 16]]
         for found in model.predict(pictures, False):
-            seen = found["scores"] > (FAINTLY_SEEN if faint else SEEN)
-            scores = np.sqrt(found["scores"]) if faint else found["scores"]
-            targets.append({"boxes": found["boxes"][seen], "scores": scores[seen]})
+            seen = found["scores"] > SEEN
+            targets.append({k: found[k][seen] for k in ("boxes", "scores")})
     return [replace(s, target=t) for s, t in zip(samples, targets, strict=True)]
 
 

@@ -266,12 +266,6 @@ def test_features_count_where_the_detector_finds_something() -> None:
     seen = regarded(dataset.samples, model)
     assert all((s.target["scores"] > 0.3).all() for s in seen)
     assert all(len(s.target["boxes"]) > 0 for s in seen)
-    for sure, faint in zip(seen, regarded(dataset.samples, model, faint=True), strict=True):
-        found = len(sure.target["boxes"])
-        np.testing.assert_array_equal(faint.target["boxes"][:found], sure.target["boxes"])
-        roots = faint.target["scores"]
-        np.testing.assert_allclose(roots[:found] ** 2, sure.target["scores"], rtol=1e-6)
-        assert (roots > 0.05**0.5).all()
     x = torch.zeros(1, 3, 192, 192)
     changed = x.clone()
     changed[..., :64, :64] = 1
