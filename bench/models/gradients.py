@@ -83,8 +83,10 @@ def normalised(network: nn.Module, mean: Any, std: Any) -> Callable[[Tensor], Te
     return lambda x: network((x - m.to(x)) / s.to(x))
 
 
-def at_strides(x: Tensor, maps: Iterable[Tensor]) -> list[Tensor]:
-    return [m for m in maps if _stride(x, m) in STRIDES]
+def at_strides(
+    x: Tensor, maps: Iterable[Tensor], strides: tuple[int, ...] = STRIDES
+) -> list[Tensor]:
+    return [m for m in maps if _stride(x, m) in strides]
 
 
 def _stride(x: Tensor, m: Tensor) -> int | None:

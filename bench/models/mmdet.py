@@ -24,7 +24,7 @@ from bench.models.base import (
     in_batches,
     read_checkpoint,
 )
-from bench.models.gradients import at_strides, maps_inside
+from bench.models.gradients import DEEP_STRIDES, at_strides, maps_inside
 from bench.tasks.base import Prediction, Target
 
 PACKAGE = "mmdet"
@@ -146,11 +146,11 @@ class Detector:
         return training_losses(self.network, list(inputs), scaled)
 
     def features(self, x: Tensor, longer_side: int | None = None) -> list[Tensor]:
-        """Of the backbone."""
+        """What the head sees: of the neck, or of a backbone without one."""
         inputs = {"inputs": list(self._seen(x, longer_side)[0]), "data_samples": None}
         prepared = self.network.data_preprocessor(inputs, training=False)["inputs"]
         backbone = self.network.backbone
-        maps = at_strides(prepared, backbone(prepared))
+        maps = at_strides(prepared, self.network.extract_feat(prepared), DEEP_STRIDES)
         return maps or maps_inside(backbone, backbone, prepared)
 
 

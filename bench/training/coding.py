@@ -74,9 +74,10 @@ class Anchor:
 
     def slope(self, qp: Tensor) -> Tensor:
         """Bits per pixel that the plain codec pays for a nat less: the trade that is neutral."""
-        # On few pictures the distance may fall by chance from one QP to the next.
-        rise = np.maximum(np.gradient(self.nats), 1e-3 * self.nats.max())
-        return self.at(qp, -np.gradient(self.bpp) / rise)
+        # Relative changes are nearly the same at every QP: where one side is missing, the other
+        # tells them. On few pictures the distance may fall by chance from one QP to the next.
+        rise = np.maximum(np.gradient(np.log(self.nats)), 1e-3)
+        return self.at(qp, -np.gradient(np.log(self.bpp)) / rise * self.bpp / self.nats)
 
     def cost(self, trade: str, factor: float, qp: Tensor, bpp: Tensor, nats: Tensor) -> Tensor:
         """(N,) what bits and nats cost together, at a price times `factor`: the plain codec's own,

@@ -1,5 +1,6 @@
 """What else a preprocessor can be trained on: the task model's own loss, or its features."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -17,8 +18,9 @@ from bench.models.gradients import DifferentiableClassifier
 from bench.tasks.base import Target
 from bench.training.losses import distance
 
-SEEN, MARGIN, UNREGARDED = 0.3, 4, 0.02
-"""Of detections that count: least score, pixels around them, weight where there are none."""
+SEEN, MARGIN, UNREGARDED = 0.05, 4, 0.1
+"""Of detections that count: least score, pixels around them, weight where there are none. mAP
+counts faint ones, too."""
 
 Kind = Literal["answer", "labels", "features", "relevance"]
 Features = Callable[[Tensor], list[Tensor]]
@@ -90,7 +92,7 @@ def _own_loss(
 
 
 def features(model: TaskModel, longer_side: int | None = None) -> Features:
-    """The maps at gradients.STRIDES: of a detector's backbone, or a classifier's last output there.
+    """Maps of a detector's backbone or neck, or a classifier's last output at gradients.STRIDES.
 
     Raises ConfigError for a model that has none.
     """
@@ -117,8 +119,8 @@ def regarded(samples: list[Sample], model: TaskModel) -> list[Sample]:
 
 
 def attention(targets: list[Target], side: int) -> Tensor:
-    """(N, 1, side / 8, side / 8): the score of the best detection whose box, grown by MARGIN
-    pixels, is there, and UNREGARDED where there is none."""
+    """(N, 1, side / 8, side / 8): the root of the score of the best detection whose box, grown by
+    MARGIN pixels, is there, and UNREGARDED where there is none."""
     weights = torch.full((len(targets), 1, side // 8, side // 8), UNREGARDED)
     for weight, target in zip(weights, targets, strict=True):
         order = np.argsort(target["scores"])
@@ -127,7 +129,7 @@ def attention(targets: list[Target], side: int) -> Tensor:
         ):
             left, top = (max(0, int((v - MARGIN) // 8)) for v in (x0, y0))
             right, bottom = (int((v + MARGIN) // 8) + 1 for v in (x1, y1))
-            weight[0, top:bottom, left:right].clamp_(min=float(score))
+            weight[0, top:bottom, left:right].clamp_(min=math.sqrt(score))
     return weights
 
 

@@ -264,7 +264,7 @@ def test_features_count_where_the_detector_finds_something() -> None:
     model = shipped("mini_fcos")
     dataset = mini.load(task="det", split="train").first(2)
     seen = regarded(dataset.samples, model)
-    assert all((s.target["scores"] > 0.3).all() for s in seen)
+    assert all((s.target["scores"] > 0.05).all() for s in seen)
     assert all(len(s.target["boxes"]) > 0 for s in seen)
     x = torch.zeros(1, 3, 192, 192)
     changed = x.clone()
