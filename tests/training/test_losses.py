@@ -179,7 +179,7 @@ def test_own_loss_and_features_of_yolox(shared: Path) -> None:
     x, _ = pictures("det")
     known = {"boxes": np.array([[20, 30, 120, 150]], np.float32), "labels": np.array([2])}
     check_gradient_loosely(model, x, [known, NOTHING])
-    check_features(model, x, longer_side=192)
+    check_features(model, x, longer_side=192, count=3)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -204,7 +204,7 @@ def test_own_loss_and_features_of_fcos_of_mmdet() -> None:
     x, _ = pictures("det")
     known = {"boxes": np.array([[20, 30, 120, 150]], np.float32), "labels": np.array([2])}
     check_gradient_loosely(model, x, [known, NOTHING])
-    check_features(model, x, longer_side=192)
+    check_features(model, x, longer_side=192, count=3)
 
 
 def check_gradient_loosely(model: TaskModel, x: torch.Tensor, targets: list[Target]) -> None:
@@ -226,9 +226,11 @@ def check_gradient_loosely(model: TaskModel, x: torch.Tensor, targets: list[Targ
     assert all(torch.equal(v, buffers[k]) for k, v in network.named_buffers())
 
 
-def check_features(model: TaskModel, x: torch.Tensor, longer_side: int | None = None) -> None:
+def check_features(
+    model: TaskModel, x: torch.Tensor, longer_side: int | None = None, count: int = 2
+) -> None:
     maps = features(model, longer_side)(x)
-    assert len(maps) == 2
+    assert len(maps) == count
     assert {len(m) for m in maps} == {len(x)}
     loss = task_loss("features", model, longer_side)
     nothing: list[Target] = [{} for _ in x]
