@@ -92,7 +92,8 @@ def _own_loss(
 
 
 def features(model: TaskModel, longer_side: int | None = None) -> Features:
-    """Maps of a detector's backbone or neck, or a classifier's last output at gradients.STRIDES.
+    """Maps at gradients.STRIDES: of what a detector's head sees (mmdet's at DEEP_STRIDES), or a
+    classifier's last output there.
 
     Raises ConfigError for a model that has none.
     """

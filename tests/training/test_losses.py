@@ -20,7 +20,14 @@ from bench.tasks.base import Target
 from bench.training import npp
 from bench.training.losses import distance
 from bench.training.pictures import cut_target
-from bench.training.task_loss import features, labelled, regarded, task_loss
+from bench.training.task_loss import (
+    UNREGARDED,
+    attention,
+    features,
+    labelled,
+    regarded,
+    task_loss,
+)
 
 CPU = torch.device("cpu")
 
@@ -277,6 +284,16 @@ def test_features_count_where_the_detector_finds_something() -> None:
         for box in ([8, 8, 56, 56], [136, 136, 184, 184])
     )
     assert there > 3 * elsewhere
+
+
+def test_a_place_counts_by_the_root_of_the_best_score_there() -> None:
+    boxes = np.array([[8, 8, 40, 40], [16, 16, 24, 24]], np.float32)
+    found = {"boxes": boxes, "scores": np.array([0.25, 0.64])}
+    weights = attention([found, {"boxes": boxes[:0], "scores": np.zeros(0)}], 96)
+    assert weights.shape == (2, 1, 12, 12)
+    # Boxes are grown by 4 pixels, and a cell of 8 × 8 that they touch counts.
+    assert weights[0, 0, 2, :7].tolist() == pytest.approx([0.5, 0.8, 0.8, 0.8, 0.5, 0.5, 0.1])
+    assert (weights[1] == UNREGARDED).all()
 
 
 def test_objects_are_cut_along_and_those_mostly_outside_dropped() -> None:
