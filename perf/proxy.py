@@ -9,7 +9,8 @@ has an RMS of one 8-bit level over all pictures; a difference goes two levels ea
 drown in rounding), from pictures squeezed into 5 to 95 % of the range, so that nothing clips.
 Softening with its sign turned is sharpening, and so is each other direction its own opposite. As in
 training the bits' gradient is scaled per picture to the real bits, and the task's gradient is taken
-at the real pixels.
+at the real pixels. With --filtered-by all this is measured at pictures that a network has filtered,
+where training asks for gradients, and one more direction leads back to the picture.
 """
 
 import argparse
@@ -22,13 +23,14 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from torch import Tensor
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import codecs
 from bench.datasets.images import read_rgb
 from bench.models.base import LIBRARIES
+from bench.preprocessors.base import load_network, weights_path
 from bench.preprocessors.npp import blur
 from bench.training import learned_proxy
 from bench.training.coding import Coder
@@ -54,7 +56,7 @@ def pictures(folder: Path | None, side: int, count: int) -> Tensor:
     return 0.05 + 0.9 * torch.stack([square(p, side, None) for p in large])
 
 
-def directions(x: Tensor) -> Iterator[tuple[str, Tensor]]:
+def directions(x: Tensor, clean: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Names and (N, 3, H, W), each with an RMS of one level."""
     generator = torch.Generator().manual_seed(0)
 
@@ -63,6 +65,7 @@ def directions(x: Tensor) -> Iterator[tuple[str, Tensor]]:
         return torch.randn(shape, generator=generator).expand(x.shape).contiguous()
 
     found = {f"softening, σ {s}": blur(x, s) - x for s in (0.8, 1.5, 3.0)}
+    found |= {f"detail of σ {a} to {b}": blur(x, b) - blur(x, a) for a, b in ((1.5, 3), (3, 6))}
     found["chroma gain"] = x - x.mean(dim=1, keepdim=True)
     found["contrast"] = x - x.mean(dim=(1, 2, 3), keepdim=True)
     found["brightness"] = torch.ones_like(x)
@@ -72,17 +75,24 @@ def directions(x: Tensor) -> Iterator[tuple[str, Tensor]]:
     for i in (1, 2, 3):
         found[f"smooth field {i}"] = blur(noise(3), 6.0)
     found["noise"] = noise(3)
+    if not torch.equal(x, clean):
+        found["back to the picture"] = clean - x
     for name, d in found.items():
         yield name, d / (255 * d.square().mean().sqrt())
 
 
 class CodecAt:
-    """The real codec at one QP, with the task's loss against the clean pictures."""
+    """The real codec at one QP, with the task's loss against the clean pictures, which a network
+    may have filtered first."""
 
-    def __init__(self, coder: Coder, loss: TaskLoss, clean: Tensor, qp: int) -> None:
+    def __init__(
+        self, coder: Coder, loss: TaskLoss, clean: Tensor, qp: int, network: nn.Module | None
+    ) -> None:
         self.coder, self.loss, self.clean = coder, loss, clean
         self.qp = torch.full((len(clean),), float(qp))
-        self.pixels, self.bpp = self.code(clean)
+        with torch.no_grad():  # away from the range's ends, beyond which 8 bits wrap around
+            self.x = network(clean, self.qp).clamp(0.02, 0.98) if network else clean
+        self.pixels, self.bpp = self.code(self.x)
 
     def lost(self, decoded: Tensor) -> Tensor:
         return self.loss(self.clean, [{} for _ in self.clean])(decoded)
@@ -93,14 +103,14 @@ class CodecAt:
     @torch.no_grad()
     def differences(self, d: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) derivatives of bpp and loss along `d`."""
-        ends = [self.code(self.clean + sign * LEVELS * d) for sign in (1, -1)]
+        ends = [self.code(self.x + sign * LEVELS * d) for sign in (1, -1)]
         bpp = [e[1] for e in ends]
         lost = [self.lost(e[0]) for e in ends]
         return (bpp[0] - bpp[1]) / (2 * LEVELS), (lost[0] - lost[1]) / (2 * LEVELS)
 
     def gradients(self, proxy: Proxy) -> tuple[Tensor, Tensor]:
         """Of bpp and loss, each (N, 3, H, W), as training would take them."""
-        x = self.clean.clone().requires_grad_(True)
+        x = self.x.clone().requires_grad_(True)
         pixels, bits = proxy(x, self.qp)
         rate = (self.bpp * bits / bits.detach()).sum()
         lost = self.lost(straight_through(pixels, self.pixels)).sum()
@@ -111,8 +121,8 @@ class CodecAt:
     @torch.no_grad()
     def resemblance(self, proxy: Proxy, scaled: bool) -> tuple[float, float, float]:
         """PSNR in dB to the decoded pixels, rank correlation and median relative error of bits."""
-        pixels, bits = proxy(self.clean, self.qp)
-        bpp = bits / self.clean[0, 0].numel()
+        pixels, bits = proxy(self.x, self.qp)
+        bpp = bits / self.x[0, 0].numel()
         if scaled:
             bpp = bpp * (self.bpp / bpp).median()
         error = (pixels - self.pixels).square().mean(dim=(1, 2, 3)).clamp(min=1e-6)
@@ -132,10 +142,12 @@ def row(*cells: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--learned", type=Path, help="weights of a learned proxy")
+    parser.add_argument("--filtered-by", help="weights of a QA-NPP, a file or a shipped name")
     parser.add_argument("--images", type=Path, help="a folder; default: mini's")
     parser.add_argument("--codec", default="{name: bpg, level: 1}", help="as in a config")
     parser.add_argument("--model", default="{library: mini, name: mini_classifier}", help="as well")
     parser.add_argument("--loss", choices=["features", "relevance", "answer"], default="features")
+    parser.add_argument("--longer-side", type=int, help="of the pictures, where a detector shrinks")
     parser.add_argument("--qps", default="31,37,43")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--side", type=int, default=96, help="of the middle square that is coded")
@@ -148,10 +160,13 @@ def main() -> None:
         span = range(min(qps), max(qps) + 1)
         proxies["learned"] = learned_proxy.load(a.learned, codec, span, CPU)
     spec = model_spec(yaml.safe_load(a.model))
-    loss = task_loss(a.loss, LIBRARIES.get(spec.library).load(spec, CPU), None)
+    loss = task_loss(a.loss, LIBRARIES.get(spec.library).load(spec, CPU), a.longer_side)
     x = pictures(a.images, a.side, a.count)
     coder = Coder(codec)
-    real = {qp: CodecAt(coder, loss, x, qp) for qp in qps}
+    network = None
+    if a.filtered_by:
+        network, _ = load_network("qa-npp", weights_path(a.filtered_by), CPU)
+    real = {qp: CodecAt(coder, loss, x, qp, network) for qp in qps}
 
     print(
         f"{len(x)} pictures of {a.side} × {a.side}; the analytic proxy's bits after one scale a QP"
@@ -171,7 +186,7 @@ def main() -> None:
     row(*["---"] * (4 + 2 * len(proxies)))
     for qp, codec_at in real.items():
         gradients = {n: codec_at.gradients(p) for n, p in proxies.items()}
-        for name, d in directions(x):
+        for name, d in directions(codec_at.x, x):
             cells = []
             for i, true in enumerate(codec_at.differences(d)):
                 error = 1e3 * true.std() / len(x) ** 0.5

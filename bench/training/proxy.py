@@ -1,7 +1,7 @@
 """Differentiable stand-ins for a codec, for the backward pass.
 
 Forward, training sees the real codec: its pixels and its bits. Backward it sees a proxy's, the
-bits scaled per picture to the real ones. The analytic proxy needs no weights: in an 8 × 8 block
+bits scaled per picture to the real ones. The analytic proxy needs no weights: in a block
 transform of YCbCr 4:2:0, pixels lose the coefficients that are small beside the QP's step, and
 bits are what the coefficients need at that step. `bench.training.learned_proxy` has one that is
 fitted to a codec.
@@ -14,17 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+DEAD = 0.4
+"""Size of a coefficient in steps, about below which a codec drops it."""
+_SIDE = 16
+"""Of a luma block; chroma's are half as large and cover as much of the picture."""
+
 Proxy = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Pictures (N, 3, H, W) in [0, 1] and QPs (N,) → what the codec would decode, (N, 3, H, W), and
 bits per picture (N,), proportional to the real ones; both differentiable in the pictures."""
-
-
-def _dct() -> Tensor:
-    """(8, 8) orthonormal DCT-II."""
-    n = torch.arange(8, dtype=torch.float64)
-    basis = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / 8)
-    basis[0] /= math.sqrt(2)
-    return basis.float()
 
 
 _TO_YCBCR = torch.tensor(
@@ -32,52 +29,56 @@ _TO_YCBCR = torch.tensor(
 )
 
 
-def _coefficients(planes: Tensor) -> Tensor:
-    """(N, C, H, W) with H, W multiples of 8 → (N, C, 64, H / 8, W / 8)."""
+def _dct(side: int) -> Tensor:
+    """(side, side) orthonormal DCT-II."""
+    n = torch.arange(side, dtype=torch.float64)
+    basis = torch.cos(math.pi / side * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / side)
+    basis[0] /= math.sqrt(2)
+    return basis.float()
+
+
+def _coefficients(planes: Tensor, side: int) -> Tensor:
+    """(N, C, H, W), sides multiples of `side` → (N, C, H / side, W / side, side, side)."""
     n, c, h, w = planes.shape
-    out = functional.conv2d(planes.reshape(n * c, 1, h, w), _kernel(planes), stride=8)
-    return out.reshape(n, c, 64, h // 8, w // 8)
+    blocks = planes.reshape(n, c, h // side, side, w // side, side).transpose(3, 4)
+    basis = _dct(side).to(planes)
+    return basis @ blocks @ basis.T
 
 
 def _planes(coefficients: Tensor) -> Tensor:
     """The inverse of `_coefficients`: the transform is orthonormal."""
-    n, c, _, h, w = coefficients.shape
-    flat = coefficients.reshape(n * c, 64, h, w)
-    out = functional.conv_transpose2d(flat, _kernel(coefficients), stride=8)
-    return out.reshape(n, c, 8 * h, 8 * w)
-
-
-def _kernel(like: Tensor) -> Tensor:
-    d = _dct().to(like)
-    return torch.einsum("ux,vy->uvyx", d, d).reshape(64, 1, 8, 8)
+    basis = _dct(coefficients.shape[-1]).to(coefficients)
+    blocks = basis.T @ coefficients @ basis
+    return blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
 def _transform(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, 3, H, W) in [0, 1] → coefficients of luma (N, 1, 64, ·, ·) and halved chroma
-    (N, 2, 64, ·, ·), in 8-bit levels."""
+    """(N, 3, H, W) in [0, 1] → coefficients of luma (N, 1, ·, ·, 16, 16) and halved chroma
+    (N, 2, ·, ·, 8, 8), in 8-bit levels."""
     h, w = x.shape[-2:]
-    padded = functional.pad(255 * x, (0, -w % 16, 0, -h % 16), mode="replicate")
+    padded = functional.pad(255 * x, (0, -w % _SIDE, 0, -h % _SIDE), mode="replicate")
     ycc = torch.einsum("oc,nchw->nohw", _TO_YCBCR.to(x), padded)
-    return _coefficients(ycc[:, :1]), _coefficients(functional.avg_pool2d(ycc[:, 1:], 2))
+    chroma = functional.avg_pool2d(ycc[:, 1:], 2)
+    return _coefficients(ycc[:, :1], _SIDE), _coefficients(chroma, _SIDE // 2)
 
 
 def _step(qp: Tensor, like: Tensor) -> Tensor:
     """The quantiser's step at QPs (N,) in 8-bit levels, as in HEVC."""
-    return (2 ** ((qp.to(like) - 4) / 6)).view(-1, 1, 1, 1, 1)
+    return (2 ** ((qp.to(like) - 4) / 6)).view(-1, 1, 1, 1, 1, 1)
 
 
 def soft_quantised(x: Tensor, qp: Tensor) -> Tensor:
     """(N, 3, H, W) in [0, 1] and QPs (N,) → the same shape: what is left of the picture when
-    coefficients below about half a step are taken away softly, but for each block's mean.
+    coefficients below about DEAD steps are taken away softly, but for each block's mean.
 
     Its derivative tells training what the codec will drop: without it most of the task's gradient
     points to fine patterns that no decoded picture will show.
     """
     step, levels = _step(qp, x), []
     for coefficients in _transform(x):
-        kept = torch.sigmoid(6 * (coefficients.abs() / step - 0.4))
+        kept = torch.sigmoid(6 * (coefficients.abs() / step - DEAD))
         mean = torch.zeros_like(kept)
-        mean[:, :, 0] = 1
+        mean[..., 0, 0] = 1
         levels.append(_planes(coefficients * torch.maximum(kept, mean)))
     chroma = functional.interpolate(levels[1], scale_factor=2, mode="bilinear")
     ycc = torch.cat([levels[0], chroma], dim=1)
@@ -88,15 +89,23 @@ def soft_quantised(x: Tensor, qp: Tensor) -> Tensor:
 def analytic_bits(x: Tensor, qp: Tensor) -> Tensor:
     """(N, 3, H, W) in [0, 1] and QPs (N,) → (N,), proportional to the bits; differentiable.
 
-    Σ log2(1 + |c| / step) over the transform of luma and halved chroma, step = 2^((QP − 4) / 6)
-    in 8-bit levels as in HEVC. Luma is taken after removing each block's mean, as intra
-    prediction does.
+    Σ log2(1 + (c / (DEAD · step))²) over the transform of luma and halved chroma, step =
+    2^((QP − 4) / 6) in 8-bit levels as in HEVC: what the codec drops anyway costs nothing. Of a
+    block's mean the difference from the mean of those to its left and above counts, as intra
+    prediction has it.
     """
     step = _step(qp, x)
-    luma, chroma = _transform(x)
-    bits: Tensor = torch.log2(1 + luma[:, :, 1:].abs() / step).sum(dim=(1, 2, 3, 4))
-    bits = bits + torch.log2(1 + chroma.abs() / step).sum(dim=(1, 2, 3, 4))
-    return bits
+    return sum((_bits(coefficients / step) for coefficients in _transform(x)), x.new_zeros(len(x)))
+
+
+def _bits(c: Tensor) -> Tensor:
+    """Coefficients in steps (N, C, h, w, side, side) → (N,)."""
+    means = c[..., 0, 0]
+    left = functional.pad(means, (1, 0, 0, 0), mode="replicate")[..., :-1]
+    above = functional.pad(means, (0, 0, 1, 0), mode="replicate")[..., :-1, :]
+    predicted = torch.zeros_like(c)
+    predicted[..., 0, 0] = (left + above) / 2
+    return torch.log2(1 + ((c - predicted) / DEAD) ** 2).flatten(1).sum(dim=1)
 
 
 def analytic(x: Tensor, qp: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -14,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from bench import codecs
 from bench.datasets import mini
 from bench.errors import ConfigError
+from bench.preprocessors.npp import blur
 from bench.training import learned_proxy, loop, npp
+from bench.training.coding import Coder
 from bench.training.proxy import Proxy, analytic, analytic_bits
 
 CPU = torch.device("cpu")
@@ -63,6 +66,32 @@ def test_the_analytic_proxy_counts_its_bits() -> None:
     check_interface(analytic)
     x, qp = torch.rand(2, 3, 24, 40), torch.tensor([30.0, 40.0])
     torch.testing.assert_close(analytic(x, qp)[1], analytic_bits(x, qp), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("softened", [False, True])
+@pytest.mark.parametrize("qp", [33, 39, 45])
+def test_the_analytic_proxys_bits_change_as_the_codecs(qp: int, softened: bool) -> None:
+    scenes = np.stack([mini.render_detection("train", i)[0] for i in range(12)])
+    x = 0.05 + 0.9 * torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 255
+    x = blur(x, 1.0) if softened else x
+    qps, coder = torch.full((len(x),), float(qp)), Coder(codecs.make({"name": "bpg", "level": 1}))
+
+    def bpp(pictures: torch.Tensor) -> torch.Tensor:
+        return coder.finish(coder.start(pictures, qps), pictures)[1]
+
+    varied = x.clone().requires_grad_(True)
+    bits = analytic_bits(varied, qps)
+    (gradient,) = torch.autograd.grad((bpp(x) * bits / bits.detach()).sum(), varied)
+    for direction in (
+        blur(x, 0.8) - x,
+        blur(x, 3.0) - x,
+        blur(x, 3.0) - blur(x, 1.5),
+        blur(x, 6.0) - blur(x, 3.0),
+        x - x.mean(dim=(1, 2, 3), keepdim=True),
+    ):
+        levels = 2 * direction / (255 * direction.square().mean().sqrt())
+        real = (bpp(x + levels) - bpp(x - levels)).mean() / 2
+        assert (gradient * levels).sum() / len(x) == pytest.approx(real.item(), rel=0.25)
 
 
 def test_the_analytic_proxys_pixels_are_like_the_codecs() -> None:
