@@ -90,8 +90,8 @@ class CodecAt:
     ) -> None:
         self.coder, self.loss, self.clean = coder, loss, clean
         self.qp = torch.full((len(clean),), float(qp))
-        with torch.no_grad():  # away from the range's ends, beyond which 8 bits wrap around
-            self.x = network(clean, self.qp).clamp(0.02, 0.98) if network else clean
+        with torch.no_grad():
+            self.x = 0.05 + 0.9 * network(clean, self.qp) if network else clean
         self.pixels, self.bpp = self.code(self.x)
 
     def lost(self, decoded: Tensor) -> Tensor:
