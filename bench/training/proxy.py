@@ -23,7 +23,6 @@ Proxy = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Pictures (N, 3, H, W) in [0, 1] and QPs (N,) → what the codec would decode, (N, 3, H, W), and
 bits per picture (N,), proportional to the real ones; both differentiable in the pictures."""
 
-
 _TO_YCBCR = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
 )
