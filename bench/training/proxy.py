@@ -2,7 +2,7 @@
 
 Forward, training sees the real codec: its pixels and its bits. Backward it sees a proxy's, the
 bits scaled per picture to the real ones. The analytic proxy needs no weights: in a block
-transform of YCbCr 4:2:0, pixels lose the coefficients that are small beside the QP's step, and
+transform of YCbCr 4:2:0 pixels lose the coefficients that are small beside the QP's step, and
 bits are what the coefficients need at that step. `bench.training.learned_proxy` has one that is
 fitted to a codec.
 """
@@ -94,7 +94,8 @@ def analytic_bits(x: Tensor, qp: Tensor) -> Tensor:
     prediction has it.
     """
     step = _step(qp, x)
-    return sum((_bits(coefficients / step) for coefficients in _transform(x)), x.new_zeros(len(x)))
+    luma, chroma = _transform(x)
+    return _bits(luma / step) + _bits(chroma / step)
 
 
 def _bits(c: Tensor) -> Tensor:
