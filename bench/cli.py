@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.boundary import FAILED, answered, prepared
 from bench.errors import BenchError, ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from bench.sweep.plan import Experiment
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "mini.yaml"
-FAILED, INTERRUPTED = 2, 130
+MOST_JOBS = 256
 
 
 def _console(stderr: bool) -> Console:
@@ -63,10 +65,30 @@ def _effect(text: str) -> float:
     return value
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+def _positive(text: str, most: int = 10**9) -> int:
+    if not re.fullmatch("[0-9]{1,10}", text) or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most:,}")
     return int(text)
+
+
+def _jobs(text: str) -> int:
+    return _positive(text, MOST_JOBS)
+
+
+def _folder(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
+    return Path(text)
+
+
+def _gigabytes(text: str) -> int:
+    try:
+        value = float(text.lower().removesuffix("gb"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of gigabytes like 20")
+    return int(value * 1e9)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -91,11 +113,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="untrained networks where the config names no weights: tries everything out",
     )
-    run.add_argument("--out", type=Path, help="results folder; default: results/<config's name>")
-    run.add_argument("--cache", type=Path, help="default: .cache beside the results folder")
+    run.add_argument("--out", type=_folder, help="results folder; default: results/<config's name>")
+    run.add_argument("--cache", type=_folder, help="default: .cache beside the results folder")
     run.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
     run.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    run.add_argument("--jobs", type=_positive, help="parallel coders; default: all cores")
+    run.add_argument("--jobs", type=_jobs, help="parallel coders; default: all cores")
     run.add_argument("--backend", choices=["threading", "loky"], default="threading")
     run.add_argument(
         "--max-failures",
@@ -147,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train what is compared")
     train.add_argument("what", choices=["npp", "qa-npp", "proxy", "controls", "task"])
     train.add_argument("--config", type=Path, required=True)
-    train.add_argument("--out", type=Path, required=True)
+    train.add_argument("--out", type=_folder, required=True)
     train.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
     train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     train.add_argument("--resume", action="store_true")
@@ -172,6 +194,16 @@ def parser() -> argparse.ArgumentParser:
         "--background",
         choices=["white", "black", "gray"],
         help="put transparent pictures on it; default: keep the alpha plane",
+    )
+
+    cache = commands.add_parser("cache", help="look after a cache of measurements")
+    cache.add_argument("action", choices=["verify", "prune", "size"])
+    cache.add_argument("folder", type=_folder, help="by default .cache beside the results folder")
+    cache.add_argument(
+        "--keep",
+        type=_gigabytes,
+        metavar="GB",
+        help="prune: delete what was written first until this is left; default: the damaged only",
     )
 
     dataset = commands.add_parser("dataset", help="say what is wrong with a data set")
@@ -212,21 +244,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "list": _list,
         "doctor": _doctor,
         "codec": _codec,
+        "cache": _cache,
         "dataset": _dataset,
     }
     if not words or (words[0] not in commands and words[0] not in ("-h", "--help")):
         words.insert(0, "run")
     arguments = parser().parse_args(words)
-    try:
-        return commands[arguments.command](arguments) or 0
-    except BenchError as error:
-        err.print(f"error: {error}", style="red", markup=False)
-        return FAILED
-    except KeyboardInterrupt:
-        err.print(
-            "interrupted; what was measured is kept: the same command again goes on from here"
-        )
-        return INTERRUPTED
+    prepared()
+    return answered(lambda: commands[arguments.command](arguments), err)
 
 
 def _device(name: str) -> "torch.device":
@@ -246,8 +271,10 @@ def _run(a: argparse.Namespace) -> None:
     from bench import report
     from bench.analysis import analyse
     from bench.progress import Progress
+    from bench.results import folder as folders
     from bench.sweep import execute, plan, run
     from bench.sweep.cache import Cache
+    from bench.sweep.workers import Workers
 
     loaded = configs.load(a.config, a.set)
     config = configs.narrowed(
@@ -262,7 +289,15 @@ def _run(a: argparse.Namespace) -> None:
         random_weights=a.random_weights,
     )
     device = _device(a.device)
+    out_folder = a.out or Path("results") / a.config.stem
+    named = out_folder if out_folder.name not in ("", "..") else out_folder.resolve()
+    cache = Cache(a.cache or named.parent / ".cache")
+    folders.check(out_folder, cache.folder)
+    data = [e.dataset for e in config.experiments]
+    folders.require_outside(out_folder, [(d.format, d.root) for d in data if d.root])
     experiments = plan.plan(config, device, a.limit)
+    if a.backend != "threading":
+        execute.require_sendable(experiments)
     if not a.quiet or a.dry_run:
         _print_plan(experiments)
     untrained = plan.random_weights(experiments)
@@ -271,18 +306,24 @@ def _run(a: argparse.Namespace) -> None:
     if a.dry_run:
         _print_cost(experiments, a.jobs or cpu_count())
         return
-    folder = a.out or Path("results") / a.config.stem
-    with Progress(err, a.quiet) as progress:
+    with Progress(err, a.quiet) as progress, folders.writing(out_folder, cache.folder) as place:
+        cache.prepare()
         measure = execute.Run(
-            Cache(a.cache or folder.parent / ".cache"),
-            execute.Workers(a.jobs or cpu_count(), a.backend),
+            cache,
+            Workers(a.jobs or cpu_count(), a.backend),
             progress.start,
             a.max_failures,
         )
-        manifest = run.run(config, experiments, measure, device, folder, progress.say)
+        name = place.root.name
+        manifest = run.run(config, experiments, measure, device, place.work, name, progress.say)
         progress.say("analysing and drawing")
-        _, bd = analyse(folder)
-        report.write(folder)
+        try:
+            _, bd = analyse(place.work)
+            report.write(place.work)
+        except Exception:
+            place.publish()  # what was measured, whatever became of its figures
+            raise
+        place.publish()
     for failure in manifest["failures"]:
         point = f"{failure['method']} at QP {failure['qp']}" if failure["method"] else "as it is"
         who = f"{failure['model']}, " if failure["model"] else ""
@@ -302,7 +343,7 @@ def _run(a: argparse.Namespace) -> None:
         f" predicted {computed.get('predicted', 0)} ({cached.get('predicted', 0)} more); "
         f"{', '.join(f'{k} {v:.0f} s' for k, v in manifest['timings'].items())}"
     )
-    out.print(f"results in {folder}: open {folder / 'report.html'}", markup=False)
+    out.print(f"results in {out_folder}: open {out_folder / 'report.html'}", markup=False)
 
 
 def _print_plan(experiments: "list[Experiment]") -> None:
@@ -363,10 +404,16 @@ def _print_bd(bd: "pd.DataFrame", interpolation: str) -> None:
 def _report(a: argparse.Namespace) -> None:
     from bench import report
     from bench.analysis import analyse
+    from bench.analysis.results import load
+    from bench.results import folder as folders
 
-    analyse(a.results)
-    for path in report.write(a.results):
-        out.print(str(path), markup=False)
+    load(a.results)  # refuses what is no results folder before anything is written there
+    with folders.updating(a.results) as place:
+        analyse(place.work)
+        written = report.write(place.work)
+        place.publish()
+    for path in written:
+        out.print(str(a.results / path.relative_to(place.work)), markup=False)
 
 
 def _compare(a: argparse.Namespace) -> int:
@@ -424,17 +471,19 @@ def _power(a: argparse.Namespace) -> None:
 
 def _train(a: argparse.Namespace) -> None:
     from bench import config as configs
-    from bench.training import controls, learned_proxy, npp, task_model
+    from bench.training import controls, learned_proxy, loop, npp, task_model
 
     raw = configs.read(a.config, a.set)
-    if a.what == "task":
-        path = task_model.train(raw, a.out, _device(a.device), a.resume)
-    elif a.what == "proxy":
-        path = learned_proxy.train(raw, a.out, _device(a.device), a.resume, err)
-    elif a.what == "controls":
-        path = controls.choose(raw, a.out, _device(a.device), err)
-    else:
-        path = npp.train(a.what, raw, a.out, _device(a.device), a.resume, err)
+    device = _device(a.device)
+    with loop.claimed(a.out, a.resume):
+        if a.what == "task":
+            path = task_model.train(raw, a.out, device, a.resume)
+        elif a.what == "proxy":
+            path = learned_proxy.train(raw, a.out, device, a.resume, err)
+        elif a.what == "controls":
+            path = controls.choose(raw, a.out, device, err)
+        else:
+            path = npp.train(a.what, raw, a.out, device, a.resume, err)
     out.print(f"written: {path}", markup=False)
 
 
@@ -531,6 +580,29 @@ def _codec(a: argparse.Namespace) -> None:
     else:
         line = files.decode_file(a.input, a.output, spec, a.background)
     out.print(line, markup=False)
+
+
+def _cache(a: argparse.Namespace) -> int:
+    from bench.sweep import cache
+
+    if a.action == "prune":
+        deleted, freed = cache.prune(a.folder, a.keep)
+        out.print(f"{deleted} files deleted, {freed / 1e6:.1f} MB freed", markup=False)
+        return 0
+    found = cache.examine(a.folder, read=a.action == "verify")
+    out.print(f"{found.entries} entries, {found.n_bytes / 1e6:.1f} MB", markup=False)
+    if found.abandoned:
+        out.print(f"{len(found.abandoned)} half-written by runs that were killed", markup=False)
+    if a.action == "size":
+        return 0
+    for path in found.damaged[:SHOWN]:
+        out.print(f"damaged: {path}", markup=False, soft_wrap=True)
+    out.print(
+        f"{len(found.damaged)} damaged"
+        + ("; `cache prune` deletes them, and runs make them anew" if found.damaged else ""),
+        markup=False,
+    )
+    return FAILED if found.damaged else 0
 
 
 SHOWN = 5

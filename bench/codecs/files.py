@@ -82,6 +82,7 @@ def encode_file(
     (the embedded bpg), unless a background is named; with any other codec it needs a background.
     """
     coder = make(codec)
+    _require_other(target, source)
     _check_background(background)
     if qp is None and len(coder.qps) == 1:
         qp = coder.qps[0]
@@ -117,6 +118,7 @@ def decode_file(
     need one. WebP is written lossless.
     """
     coder = make(codec)
+    _require_other(target, source)
     _check_background(background)
     kind = FORMATS.get(target.suffix.lower())
     if kind is None:
@@ -249,6 +251,11 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
+
+
+def _require_other(target: Path, source: Path) -> None:
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ConfigError(f"{target}: is the input itself; name another file for the output")
 
 
 def _write(path: Path, data: bytes) -> None:

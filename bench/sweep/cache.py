@@ -1,14 +1,19 @@
 """A content-addressed store of small arrays: a key says all that can change what lies under it.
 
 Files appear by atomic rename, so any number of processes may share a folder, and a killed one
-leaves nothing half-written under its final name.
+leaves nothing half-written under its final name. An entry carries its own checksum and key: one
+that was damaged or moved is found out when it is read, and is made anew.
 """
 
 import hashlib
 import json
 import os
+import re
 import secrets
+import time
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +22,29 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from bench.errors import BenchError, ConfigError
+
 Entry = dict[str, NDArray[Any]]
+
+FORMAT = 2
+"""Of the files: raised when an older program could misread them. It is part of every key."""
+
+MARK = "CACHEDIR.TAG"
+MARK_TEXT = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Measurements of rabench; everything here may be deleted at any time (bford.info/cachedir).\n"
+)
+
+_DIGEST = hashlib.sha256().digest_size
+_ENTRY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}")
+_PARTIAL = re.compile(r"[0-9a-f]{2}/\.[0-9a-f]{16}-\d+-[0-9a-f]{8}")
+ABANDONED = 3600
+"""Seconds after which a file that is still being written belongs to a process that was killed."""
 
 
 def key(kind: str, **parts: Any) -> str:
     """SHA-256 over a kind and JSON-able parts, as hex."""
-    text = json.dumps([kind, parts], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([kind, FORMAT, parts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -37,23 +59,145 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def prepare(self) -> None:
+        """Make the folder and mark it as one that backups may leave out. Raises ConfigError where
+        it cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = self.folder / f".{MARK}-{secrets.token_hex(4)}"
+            part.write_text(MARK_TEXT)
+            part.replace(self.folder / MARK)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(
+                f"--cache {self.folder}: cannot be written ({reason}); name another folder"
+            ) from error
+
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]
 
     def get(self, key: str) -> Entry | None:
+        """None where there is no entry, or a damaged one, of which a warning tells."""
         path = self._path(key)
         try:
-            return load(path.read_bytes())
+            return _unpacked(path.read_bytes(), key)
         except FileNotFoundError:
             return None
-        except SafetensorError:
-            warnings.warn(f"cache entry {path} is damaged and is made anew", stacklevel=2)
+        except (OSError, _DamagedError) as error:
+            warnings.warn(f"cache entry {path} is damaged ({error}) and is made anew", stacklevel=2)
             return None
 
     def put(self, key: str, entry: Entry) -> None:
+        """Raises BenchError where it cannot be written."""
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name[:16]}-{os.getpid()}-{secrets.token_hex(4)}")
-        # Contiguous copies: safetensors writes memory as it lies.
-        partial.write_bytes(save({k: np.asarray(v, order="C") for k, v in entry.items()}))
-        partial.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                partial.write_bytes(_packed(entry, key))
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise BenchError(
+                f"cache {self.folder}: cannot be written ({error.strerror or error}). What was "
+                "measured until then is kept; make room or name another folder with --cache, and "
+                "run the same command again"
+            ) from error
+
+
+class _DamagedError(Exception):
+    pass
+
+
+def _packed(entry: Entry, key: str) -> bytes:
+    # Contiguous copies: safetensors writes memory as it lies.
+    arrays = {k: np.asarray(v, order="C") for k, v in entry.items()}
+    body = bytes.fromhex(key) + save(arrays)
+    return hashlib.sha256(body).digest() + body
+
+
+def _unpacked(data: bytes, key: str) -> Entry:
+    digest, body = data[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(body).digest() != digest:
+        raise _DamagedError("its checksum is wrong")
+    if body[:_DIGEST].hex() != key:
+        raise _DamagedError("it belongs to another key")
+    try:
+        return load(body[_DIGEST:])
+    except SafetensorError as error:
+        raise _DamagedError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a cache folder holds: bytes of the entries, and the files that serve nobody."""
+
+    entries: int
+    n_bytes: int
+    damaged: list[Path]
+    abandoned: list[Path]
+    """Half-written by processes that were killed."""
+
+
+def examine(folder: Path, read: bool) -> Found:
+    """Count the entries of a cache, and check each if `read`. Raises ConfigError for a folder that
+    is none."""
+    entries, n_bytes, damaged, abandoned = 0, 0, [], []
+    for path, n in _own_files(folder):
+        if path.name.startswith("."):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                abandoned.append(path)
+            continue
+        entries += 1
+        n_bytes += n
+        if read and not _whole(path):
+            damaged.append(path)
+    return Found(entries, n_bytes, damaged, abandoned)
+
+
+def prune(folder: Path, keep: int | None = None) -> tuple[int, int]:
+    """Delete what is damaged or abandoned and, where more than `keep` bytes are left, the entries
+    that were written first → files deleted, bytes freed. Raises ConfigError as `examine`."""
+    found = examine(folder, read=True)
+    doomed = [*found.damaged, *found.abandoned]
+    if keep is not None:
+        left = sorted(
+            (path.stat().st_mtime, n, path)
+            for path, n in _own_files(folder)
+            if path not in {*doomed} and not path.name.startswith(".")
+        )
+        excess = sum(n for _, n, _ in left) - keep
+        for _, n, path in left:
+            if excess <= 0:
+                break
+            doomed.append(path)
+            excess -= n
+    freed = 0
+    for path in doomed:
+        freed += path.stat().st_size
+        path.unlink(missing_ok=True)
+    return len(doomed), freed
+
+
+def _own_files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Entries and half-written ones with their sizes; nothing else that lies there."""
+    if not (folder / MARK).is_file():
+        raise ConfigError(
+            f"{folder}: no cache of this program (there is no {MARK} in it); by default it is "
+            ".cache beside the results folder"
+        )
+    for place in sorted(folder.iterdir()):
+        if place.is_dir() and not place.is_symlink():
+            for path in sorted(place.iterdir()):
+                name = f"{place.name}/{path.name}"
+                if path.is_file() and (_ENTRY.fullmatch(name) or _PARTIAL.fullmatch(name)):
+                    yield path, path.stat().st_size
+
+
+def _whole(path: Path) -> bool:
+    try:
+        _unpacked(path.read_bytes(), path.parent.name + path.name)
+    except (OSError, _DamagedError):
+        return False
+    return True

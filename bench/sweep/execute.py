@@ -2,52 +2,46 @@
 
 import hashlib
 import itertools
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib.externals.loky.cloudpickle_wrapper import dumps
 from numpy.typing import NDArray
 
-from bench.datasets.base import Dataset, Sample
+from bench.datasets.base import Dataset
 from bench.datasets.views import native
-from bench.errors import BenchError, CodecError, ConfigError, DataError
-from bench.models.base import categories_of_classes, giver_of_losses, own_targets
-from bench.sweep.cache import Cache, Entry, key, pixels_sha256
+from bench.errors import BenchError, ConfigError
+from bench.models.base import GivesLoss, categories_of_classes, giver_of_losses, own_targets
+from bench.sweep.cache import Cache, key
+from bench.sweep.coding import (
+    CODE_VERSION,
+    Coded,
+    CodingJob,
+    Outcome,
+    Picture,
+    code,
+    decoded,
+    loaded,
+    look,
+)
+from bench.sweep.failures import Failed, ImageError, stage
 from bench.sweep.plan import CHUNK, Experiment, PlannedModel, Point
+from bench.sweep.workers import Workers
+from bench.tasks import FAULTS
 from bench.tasks.base import Prediction, Target
 
 Progress = Callable[[str, int], Callable[[int], None]]
 """(what is done, how many) → a function that is told of each step."""
 
-CODE_VERSION = 1
-"""Of what is stored: raised when a change of this package changes it."""
-
 LOSS_VERSION = 1
-"""Of a detector's own loss, stored with its predictions: likewise."""
+"""Of a detector's own loss, stored with its predictions."""
 
-
-@dataclass
-class Workers:
-    jobs: int
-    backend: str
-
-    def map(
-        self, function: Callable[..., Any], items: Iterable[Any], ahead: int | None = None
-    ) -> Iterator[Any]:
-        """Results in order, as they come; `ahead` bounds how many are begun before being used."""
-        return iter(
-            Parallel(
-                n_jobs=self.jobs,
-                backend=self.backend,
-                return_as="generator",
-                pre_dispatch=ahead or "2*n_jobs",
-            )(delayed(function)(item) for item in items)
-        )
+FIRST = 8
+"""Images of which not all may fail: then it is not about single images."""
 
 
 @dataclass
@@ -59,143 +53,48 @@ class Record:
     failures: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One view of a sample, by fingerprint and size."""
-
-    sha256: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A coded picture: what is reported of it, and the key under which its bytes lie."""
-
-    key: str
-    decoded_sha256: str
-    bits: int
-    psnr: float
-
-
-@dataclass(frozen=True)
-class Failed:
-    stage: str
-    error: str
-
-
-def _look(sample: Sample, views: dict[str, Callable[..., Any]]) -> dict[str, Picture] | Failed:
-    try:
-        rgb = sample.load()
-    except DataError as error:
-        return Failed("load", str(error))
-    pictures = {}
-    for name, view in views.items():
-        seen = view(rgb)
-        pictures[name] = Picture(pixels_sha256(seen), seen.shape[1], seen.shape[0])
-    return pictures
-
-
-def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """In dB over the three channels of 8-bit RGB; infinite for equal pictures."""
-    difference = a.astype(np.int32) - b
-    mse = float(np.mean(difference * difference))
-    return 10 * math.log10(255**2 / mse) if mse else math.inf
-
-
-@dataclass(frozen=True)
-class _CodingJob:
-    sample: Sample
-    view: Callable[..., Any]
-    picture: Picture
-    points: list[Point]
-    cache: Cache
-
-
-class _Source:
-    """The pixels of a coding job, read when the first of them is missing from the cache."""
-
-    def __init__(self, job: _CodingJob) -> None:
-        self._job = job
-
-    @cached_property
-    def rgb(self) -> NDArray[np.uint8]:
-        rgb: NDArray[np.uint8] = self._job.view(self._job.sample.load())
-        return rgb
-
-    def given_to_codec(self, point: Point) -> NDArray[np.uint8]:
-        return point.preprocessor(self.rgb, point.qp) if point.preprocessor else self.rgb
-
-
-def _coded(entry: Entry, key: str) -> Coded:
-    return Coded(
-        key, entry["decoded"].tobytes().hex(), 8 * entry["data"].size, float(entry["psnr"])
-    )
-
-
-def _code(job: _CodingJob) -> tuple[list[Coded | Failed], Counter[str], Counter[str]]:
-    """Every point of one picture, and what was computed and what came from the cache."""
-    source, computed, cached = _Source(job), Counter[str](), Counter[str]()
-
-    def stored(stage: str, under: str, make: Callable[[], Entry]) -> Entry:
-        entry = job.cache.get(under)
-        (computed if entry is None else cached)[stage] += 1
-        if entry is None:
-            entry = make()
-            job.cache.put(under, entry)
-        return entry
-
-    def point_of(point: Point) -> Coded:
-        # Filtered at most once, and not at all if what was coded of it is known. The cache keeps
-        # the fingerprint of the filtered pixels, not the pixels.
-        given = cache(lambda: source.given_to_codec(point))
-        sha256 = job.picture.sha256
-        if point.preprocessor:
-            under = key(
-                "preprocessed",
-                version=CODE_VERSION,
-                pixels=sha256,
-                preprocessor=point.preprocessor.fingerprint(),
-                qp=point.qp,
-            )
-            entry = stored("preprocessed", under, lambda: {"sha256": _digest(given())})
-            sha256 = entry["sha256"].tobytes().hex()
-        under = key(
-            "coded",
-            version=CODE_VERSION,
-            pixels=sha256,
-            codec=point.codec.fingerprint(),
-            qp=point.qp,
-        )
-
-        def code() -> Entry:
-            data = point.codec.encode(given(), point.qp)
-            decoded = point.codec.decode(data)
-            return {
-                "data": np.frombuffer(data, np.uint8),
-                "decoded": _digest(decoded),
-                "psnr": np.array(_psnr(source.rgb, decoded)),
-            }
-
-        return _coded(stored("coded", under, code), under)
-
-    results: list[Coded | Failed] = []
-    for point in job.points:
-        try:
-            results.append(point_of(point))
-        except (CodecError, DataError) as error:
-            results.append(Failed("code", str(error)))
-    return results, computed, cached
-
-
-def _digest(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.frombuffer(bytes.fromhex(pixels_sha256(rgb)), np.uint8)
-
-
 def _objects_sha256(target: Target) -> str:
     digest = hashlib.sha256(target["boxes"].astype("<f4").tobytes())
     digest.update(target["labels"].astype("<i8").tobytes())
     return digest.hexdigest()
+
+
+class _First:
+    """Watches whether any of the first images comes through a step."""
+
+    def __init__(self, n: int, what: str) -> None:
+        self._left, self._what = min(n, FIRST), what
+        self._failures: list[tuple[str, Failed]] = []
+
+    def see(self, image: str, failed: Failed | None) -> None:
+        """Raises BenchError when every one of the first images failed."""
+        if self._left == 0:
+            return
+        if failed is None:
+            self._left = 0
+            return
+        self._failures.append((image, failed))
+        if len(self._failures) == self._left:
+            name, first = self._failures[0]
+            raise BenchError(
+                f"{self._what}: every one of the first {self._left} images failed, so the fault is "
+                f"not in single images; the first is {name}: {first.stage}: {first.error}"
+            )
+
+
+def require_sendable(experiments: list[Experiment]) -> None:
+    """Raises ConfigError where codecs, preprocessors or samples cannot be sent to a process."""
+    for e in experiments:
+        for what, thing in [
+            *((f"method {p.method}", p) for p in e.points),
+            (f"data set {e.dataset.name}", e.dataset.samples[0]),
+        ]:
+            try:
+                dumps(thing)
+            except Exception as error:  # whatever pickling it raises
+                raise ConfigError(
+                    f"{what} cannot be sent to worker processes ({error}); use --backend threading"
+                ) from error
 
 
 class Run:
@@ -217,13 +116,19 @@ class Run:
         samples = experiment.dataset.samples
         advance = self.progress(f"{experiment.dataset.name}: reading images", len(samples))
         pictures: dict[str, list[Picture | None]] = {view: [] for view in views}
-        for i, found in enumerate(self.workers.map(partial(_look, views=views), samples)):
+        first = _First(len(samples), experiment.dataset.name)
+        seen = self.workers.map(
+            partial(look, views=views), samples, lost=lambda sample: Failed("worker", DIED)
+        )
+        for i, found in enumerate(seen):
             for view in views:
                 pictures[view].append(found[view] if isinstance(found, dict) else None)
-            if isinstance(found, Failed):
-                self._fail(experiment, None, None, i, found)
+            failed = found if isinstance(found, Failed) else None
+            if failed:
+                self._fail(experiment, None, None, i, failed)
+            first.see(samples[i].name, failed)
             advance(1)
-        self.check_failures(experiment)
+        self._check_failures(experiment)
         return pictures
 
     def _fail(
@@ -247,20 +152,34 @@ class Run:
             }
         )
 
-    def failed_images(self, experiment: Experiment) -> set[str]:
-        return {f["image"] for f in self.record.failures if f["dataset"] == experiment.dataset.name}
-
-    def check_failures(self, experiment: Experiment) -> None:
+    def _check_failures(self, experiment: Experiment) -> None:
         """Raises BenchError if more images failed than are tolerated."""
-        failed, n = self.failed_images(experiment), len(experiment.dataset.samples)
-        if len(failed) > self.max_failures * n:
-            first = next(f for f in self.record.failures if f["dataset"] == experiment.dataset.name)
+        own = [f for f in self.record.failures if f["dataset"] == experiment.dataset.name]
+        n_failed, n = len({f["image"] for f in own}), len(experiment.dataset.samples)
+        if n_failed > self.max_failures * n or n_failed == n:
             raise BenchError(
-                f"{experiment.dataset.name}: {len(failed)} of {n} images failed, more than "
+                f"{experiment.dataset.name}: {n_failed} of {n} images failed, more than "
                 f"--max-failures {100 * self.max_failures:g} % allows; the first is "
-                f"{first['image']}: {first['error']}. What was measured is kept; mend the images, "
-                "or raise --max-failures, and run the same command again"
+                f"{own[0]['image']}: {own[0]['stage']}: {own[0]['error']}. What was measured is "
+                "kept; mend the images, or raise --max-failures, and run the same command again"
             )
+
+    def _jobs(
+        self, experiment: Experiment, view: str, pictures: list[Picture | None]
+    ) -> dict[int, CodingJob]:
+        """By index, of the samples that can be read."""
+        model = next((m for m in experiment.models if m.view == view and m.viewed), None)
+        return {
+            i: CodingJob(
+                experiment.dataset.samples[i],
+                model.look if model else native,
+                picture,
+                experiment.points,
+                self.cache,
+            )
+            for i, picture in enumerate(pictures)
+            if picture
+        }
 
     def code(
         self, experiment: Experiment, view: str, pictures: list[Picture | None]
@@ -268,38 +187,56 @@ class Run:
         """[point][sample] for one view; None where the picture failed."""
         dataset = experiment.dataset
         model = next((m for m in experiment.models if m.view == view and m.viewed), None)
-        look = model.look if model else native
-        jobs = [
-            (i, _CodingJob(dataset.samples[i], look, picture, experiment.points, self.cache))
-            for i, picture in enumerate(pictures)
-            if picture
-        ]
+        jobs = self._jobs(experiment, view, pictures)
         advance = self.progress(
             f"{dataset.name}: coding, {len(experiment.points)} points", len(jobs)
         )
         table: list[list[Coded | None]] = [[None] * len(pictures) for _ in experiment.points]
-        outcomes = self.workers.map(_code, (job for _, job in jobs))
-        for (i, _), (results, computed, cached) in zip(jobs, outcomes, strict=True):
+        first = [
+            _First(len(jobs), f"{dataset.name}: {p.method} at QP {p.qp}") for p in experiment.points
+        ]
+        outcomes = self.workers.map(code, jobs.values(), lost=_lost)
+        for i, (results, computed, cached) in zip(jobs, outcomes, strict=True):
             self.record.computed.update(computed)
             self.record.cached.update(cached)
             for p, result in enumerate(results):
-                if isinstance(result, Failed):
-                    self._fail(experiment, model, experiment.points[p], i, result)
-                else:
+                failed = result if isinstance(result, Failed) else None
+                first[p].see(dataset.samples[i].name, failed)
+                if failed:
+                    self._fail(experiment, model, experiment.points[p], i, failed)
+                elif isinstance(result, Coded):
                     table[p][i] = result
+            self._check_failures(experiment)
             advance(1)
-        self.check_failures(experiment)
         return table
 
-    def decode(self, point: Point, coded: Coded) -> NDArray[np.uint8]:
-        """The pixels of a coded picture, from its bytes in the cache."""
-        entry = self.cache.get(coded.key)
-        if entry is None:
-            raise BenchError(
-                f"the cache {self.cache.folder} lost an entry while the run was using it; run the "
-                "same command again"
-            )
-        return point.codec.decode(entry["data"].tobytes())
+    def clean_reader(self, experiment: Experiment, model: PlannedModel) -> "Reader":
+        """Of the pictures as they are."""
+        samples = experiment.dataset.samples
+
+        def read(i: int) -> NDArray[np.uint8]:
+            rgb = loaded(samples[i])
+            with stage("view"):
+                return model.look(rgb)
+
+        return _guarded(read)
+
+    def decoded_reader(
+        self,
+        experiment: Experiment,
+        model: PlannedModel,
+        point: Point,
+        pictures: list[Picture | None],
+        row: list[Coded | None],
+    ) -> "Reader":
+        jobs = self._jobs(experiment, model.view, pictures)
+
+        def read(i: int) -> NDArray[np.uint8]:
+            coded = row[i]
+            assert coded is not None
+            return decoded(jobs[i], point, coded)
+
+        return _guarded(read)
 
     def predict(
         self,
@@ -307,7 +244,7 @@ class Run:
         model: PlannedModel,
         point: Point | None,
         hashes: list[str | None],
-        read: Callable[[int], NDArray[np.uint8]],
+        read: "Reader",
         advance: Callable[[int], None],
     ) -> list[Prediction | None]:
         """One prediction per sample of the data set, None where its pixels or itself failed.
@@ -316,16 +253,17 @@ class Run:
         and a chunk with anything missing is run whole, so that what the cache holds never changes
         what is computed.
         """
+        dataset = experiment.dataset
         predictions: list[Prediction | None] = [None] * len(hashes)
         present = [i for i, h in enumerate(hashes) if h]
         chunks = [present[k : k + CHUNK] for k in range(0, len(present), CHUNK)]
         mapping = None
-        if experiment.dataset.task == "det":
-            mapping = categories_of_classes(model.network, experiment.dataset)
+        if dataset.task == "det":
+            mapping = categories_of_classes(model.network, dataset)
         # Ground truth enters a prediction only with the detector's own loss on it.
-        scored = experiment.dataset.task == "det" and experiment.dataset.labelled
+        scored = dataset.task == "det" and dataset.labelled
         giver = giver_of_losses(model.network) if scored else None
-        targets = own_targets(model.network, experiment.dataset) if giver else []
+        targets = own_targets(model.network, dataset) if giver else []
         keys = {
             i: key(
                 "prediction",
@@ -341,7 +279,8 @@ class Run:
             for i in chunk:
                 predictions[i] = known = self.cache.get(keys[i])
                 if known is not None:
-                    _check_fits(known, model, experiment.dataset)
+                    _check_task(known, model, dataset)
+                    _check_classes(known, model, dataset)
             if any(predictions[i] is None for i in chunk):
                 missing.append(chunk)
         absent = {i for chunk in missing for i in chunk if predictions[i] is None}
@@ -351,33 +290,104 @@ class Run:
         # Pictures are decoded in threads, two chunks ahead of the network.
         threads = Workers(self.workers.jobs, "threading")
         pictures = threads.map(read, itertools.chain.from_iterable(missing), ahead=2 * CHUNK)
+        first = _First(len(absent), f"{dataset.name}: {model.spec.name}")
         for chunk in missing:
             batch = list(itertools.islice(pictures, len(chunk)))
-            found = model.network.predict(batch, model.viewed)
-            _check_fits(found[0], model, experiment.dataset)
-            if giver:
-                losses = giver.losses(batch, [targets[i] for i in chunk])
-                found = [
-                    p | {"loss": np.array(loss)} for p, loss in zip(found, losses, strict=True)
-                ]
+            found = _predicted(
+                model, dataset, batch, giver, [targets[i] for i in chunk] if giver else []
+            )
             for i, prediction in zip(chunk, found, strict=True):
-                if i in absent:
+                first.see(
+                    dataset.samples[i].name, prediction if isinstance(prediction, Failed) else None
+                )
+                if isinstance(prediction, Failed):
+                    self._fail(experiment, model, point, i, prediction)
+                    predictions[i] = None
+                elif i in absent:
                     self.cache.put(keys[i], prediction)
                     predictions[i] = prediction
+            self._check_failures(experiment)
             advance(len(chunk))
         for _ in pictures:  # lets joblib end the generator
             pass
-        for i in present:
-            if not _finite(predictions[i]):
-                error = "the model returned a value that is not finite"
-                self._fail(experiment, model, point, i, Failed("predict", error))
-                predictions[i] = None
         return predictions if mapping is None else _in_categories(predictions, mapping)
 
 
-def _check_fits(prediction: Prediction, model: PlannedModel, dataset: Dataset) -> None:
-    """Raises ConfigError if the model is for another task, or a classifier's classes are not those
-    of the data set's labels."""
+DIED = "the worker process that had it ended (out of memory, or a crash in a decoder)"
+
+Reader = Callable[[int], NDArray[np.uint8] | Failed]
+"""Index → the pixels that a model sees."""
+
+
+def _guarded(read: Callable[[int], NDArray[np.uint8]]) -> Reader:
+    def guarded(i: int) -> NDArray[np.uint8] | Failed:
+        try:
+            return read(i)
+        except ImageError as error:
+            return error.failed
+
+    return guarded
+
+
+def _lost(job: CodingJob) -> Outcome:
+    return [Failed("worker", DIED) for _ in job.points], Counter(), Counter()
+
+
+def _predicted(
+    model: PlannedModel,
+    dataset: Dataset,
+    batch: list[NDArray[np.uint8] | Failed],
+    giver: GivesLoss | None,
+    targets: list[Target],
+) -> list[Prediction | Failed]:
+    """What the model says of each picture; where they cannot be taken together, of each alone."""
+    outcomes: list[Any] = list(batch)
+    whole = [k for k, picture in enumerate(batch) if not isinstance(picture, Failed)]
+
+    def run(which: list[int]) -> list[Prediction]:
+        images = [outcomes[k] for k in which]
+        with stage("predict"):
+            found = list(model.network.predict(images, model.viewed))
+            if len(found) != len(images):
+                raise ValueError(f"{len(found)} predictions of {len(images)} images")
+            if giver:
+                losses = giver.losses(images, [targets[k] for k in which])
+                found = [
+                    p | {"loss": np.array(loss)} for p, loss in zip(found, losses, strict=True)
+                ]
+        return found
+
+    try:
+        found: list[Prediction | Failed] = [*run(whole)]
+    except ImageError:
+        found = []
+        for k in whole:
+            try:
+                found += run([k])
+            except ImageError as error:
+                found.append(error.failed)
+    for k, prediction in zip(whole, found, strict=True):
+        outcomes[k] = prediction
+        if not isinstance(prediction, Failed):
+            fault = _fault(prediction, model, dataset)
+            if fault:
+                outcomes[k] = Failed("predict", f"the model returned {fault}")
+    return outcomes
+
+
+def _fault(prediction: Any, model: PlannedModel, dataset: Dataset) -> str:
+    """What makes a prediction unusable; empty if nothing. Raises ConfigError if the model is for
+    another task, or a classifier's classes are not those of the data set's labels."""
+    if not isinstance(prediction, dict) or not prediction:
+        return f"a {type(prediction).__name__} without arrays"
+    _check_task(prediction, model, dataset)
+    fault = FAULTS[dataset.task](prediction)
+    if not fault:
+        _check_classes(prediction, model, dataset)
+    return fault
+
+
+def _check_task(prediction: Prediction, model: PlannedModel, dataset: Dataset) -> None:
     given_by = {"det": ("boxes", "a detector"), "cls": ("logits", "a classifier")}
     key, needed = given_by[dataset.task]
     if key not in prediction:
@@ -386,6 +396,16 @@ def _check_fits(prediction: Prediction, model: PlannedModel, dataset: Dataset) -
             f"{model.spec.library} gives {', '.join(prediction)}; name another model, or change "
             "the experiment's task and data set"
         )
+
+
+def _check_classes(prediction: Prediction, model: PlannedModel, dataset: Dataset) -> None:
+    if dataset.task == "det" and model.network.classes is not None:
+        largest, n = max(prediction["labels"].tolist(), default=0), len(model.network.classes)
+        if largest >= n:
+            raise ConfigError(
+                f"model {model.spec.name} of {model.spec.library} gives class index {largest}, but "
+                f"names {n} classes only"
+            )
     if dataset.task != "cls" or not dataset.labelled:
         return
     given, largest = len(prediction["logits"]), max(dataset.categories)
@@ -402,10 +422,6 @@ def _check_fits(prediction: Prediction, model: PlannedModel, dataset: Dataset) -
             f"gives {given} classes (0 to {given - 1}); take a model that was trained on the data "
             "set's classes, or correct the indices"
         )
-
-
-def _finite(prediction: Prediction | None) -> bool:
-    return prediction is not None and all(np.isfinite(v).all() for v in prediction.values())
 
 
 def _in_categories(

@@ -1,8 +1,6 @@
 """A whole run, from a plan to a results folder: clean accuracy first, then the sweep."""
 
 import hashlib
-import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 
 from bench.analysis.results import IMAGE_COLUMNS, UNCOMPRESSED, statistics_path
 from bench.config import BenchConfig
-from bench.errors import BenchError, ConfigError
+from bench.errors import BenchError
+from bench.results.folder import write_manifest
 from bench.sweep import manifest
-from bench.sweep.execute import Coded, Picture, Run
+from bench.sweep.coding import Coded, Picture
+from bench.sweep.execute import Run
 from bench.sweep.plan import Experiment, PlannedModel, Point
 from bench.tasks import AGREEMENTS
 from bench.tasks.agreement import REFERENCE_SCORE
@@ -89,42 +88,23 @@ def _targets(
     return references
 
 
-class _Writer:
-    """Writes a results folder beside its place and moves it there when it is whole."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
-            raise ConfigError(f"--out {out}: the folder exists and is no results folder")
-        self.folder = out.with_name(out.name + ".partial")
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-
-    def statistics(
-        self,
-        table: pa.Table,
-        experiment: Experiment,
-        model: PlannedModel,
-        point: Point | None,
-    ) -> None:
-        path = statistics_path(
-            self.folder,
-            experiment.task.name,
-            experiment.dataset.name,
-            model.spec.name,
-            point.method if point else UNCOMPRESSED,
-            point.qp if point else None,
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, path)
-
-    def finish(self, rows: list[dict[str, Any]], description: dict[str, Any]) -> None:
-        images = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
-        images.to_parquet(self.folder / "images.parquet", index=False)
-        text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
-        (self.folder / "manifest.json").write_text(text + "\n")
-        shutil.rmtree(self.out, ignore_errors=True)
-        self.folder.replace(self.out)
+def _write_statistics(
+    folder: Path,
+    table: pa.Table,
+    experiment: Experiment,
+    model: PlannedModel,
+    point: Point | None,
+) -> None:
+    path = statistics_path(
+        folder,
+        experiment.task.name,
+        experiment.dataset.name,
+        model.spec.name,
+        point.method if point else UNCOMPRESSED,
+        point.qp if point else None,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, write_page_checksum=True)
 
 
 def _image_rows(
@@ -158,14 +138,14 @@ def run(
     measure: Run,
     device: torch.device,
     out: Path,
+    name: str,
     say: Say,
 ) -> dict[str, Any]:
-    """Measure everything planned into the folder `out`; returns its manifest.
+    """Measure everything planned into the empty folder `out`; returns its manifest.
 
     Raises BenchError where a clean score misses what is expected of this data set, or too many
     images fail; whatever was measured until then stays in the cache.
     """
-    writer = _Writer(out)
     timings: dict[str, float] = {}
     fingerprints: dict[str, str] = {}
     looks: list[dict[str, list[Picture | None]]] = []
@@ -174,7 +154,7 @@ def run(
 
     started = time.perf_counter()
     for experiment in experiments:
-        dataset, samples = experiment.dataset, experiment.dataset.samples
+        dataset = experiment.dataset
         for note in dataset.notes:
             say(f"{dataset.name}: {note}")
         pictures = measure.look(experiment)
@@ -182,19 +162,13 @@ def run(
         fingerprints[dataset.name] = _dataset_fingerprint(experiment, pictures["native"])
         task = experiment.task
         for model in experiment.models:
-            look = model.look
-
-            def read_clean(i: int, look: Any = look, samples: Any = samples) -> NDArray[np.uint8]:
-                seen: NDArray[np.uint8] = look(samples[i].load())
-                return seen
-
             hashes = [p.sha256 if p else None for p in pictures[model.view]]
             advance = measure.progress(f"{dataset.name}: {model.spec.name}", len(hashes))
-            predictions = measure.predict(experiment, model, None, hashes, read_clean, advance)
-            measure.check_failures(experiment)
+            read = measure.clean_reader(experiment, model)
+            predictions = measure.predict(experiment, model, None, hashes, read, advance)
             targets = truth[model] = _targets(experiment, model, predictions)
             table = task.statistics(predictions, targets)
-            writer.statistics(table, experiment, model, None)
+            _write_statistics(out, table, experiment, model, None)
             alive = np.array([[p is not None for p in predictions]], np.int64)
             names = [m.name for m in task.metrics]
             scores = dict(zip(names, task.score(table, alive)[0].tolist(), strict=True))
@@ -217,26 +191,22 @@ def run(
     timings["coding"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    for experiment, coded in zip(experiments, tables, strict=True):
+    for experiment, pictures, coded in zip(experiments, looks, tables, strict=True):
         for model in experiment.models:
             total = len(experiment.points) * len(experiment.dataset.samples)
             advance = measure.progress(
                 f"{experiment.dataset.name}: {model.spec.name} on decoded images", total
             )
             for point, row in zip(experiment.points, coded[model.view], strict=True):
-
-                def read(i: int, point: Point = point, row: Any = row) -> NDArray[np.uint8]:
-                    return measure.decode(point, row[i])
-
+                read = measure.decoded_reader(experiment, model, point, pictures[model.view], row)
                 hashes = [c.decoded_sha256 if c else None for c in row]
                 predictions = measure.predict(experiment, model, point, hashes, read, advance)
                 table = experiment.task.statistics(predictions, truth[model])
-                writer.statistics(table, experiment, model, point)
-        measure.check_failures(experiment)
+                _write_statistics(out, table, experiment, model, point)
     timings["inference"] = time.perf_counter() - started
 
     description = manifest.describe(
-        name=out.name,
+        name=name,
         config=config,
         experiments=experiments,
         fingerprints=fingerprints,
@@ -244,5 +214,9 @@ def run(
         record=measure.record,
         timings=timings,
     )
-    writer.finish(rows, description)
+    images = pa.Table.from_pandas(
+        pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)), preserve_index=False
+    )
+    pq.write_table(images, out / "images.parquet", write_page_checksum=True)
+    write_manifest(out, description)
     return description

@@ -1,7 +1,10 @@
 """The tasks: what is asked of a decoded picture, and how well it was answered."""
 
+from collections.abc import Callable
+
+from bench.tasks import classification, detection
 from bench.tasks.agreement import Agreement, ClassificationAgreement, DetectionAgreement
-from bench.tasks.base import Task
+from bench.tasks.base import Prediction, Task
 from bench.tasks.classification import Classification
 from bench.tasks.detection import Detection
 
@@ -15,4 +18,10 @@ _TASKS: list[Task] = [Detection(), Classification(), *AGREEMENTS.values()]
 TASKS: dict[str, Task] = {task.name: task for task in _TASKS}
 """By the name used in results: det, cls, det-agreement, cls-agreement."""
 
-__all__ = ["AGREEMENTS", "TASKS", "Agreement", "Classification", "Detection", "Task"]
+FAULTS: dict[str, Callable[[Prediction], str]] = {
+    "det": detection.fault,
+    "cls": classification.fault,
+}
+"""By the name used in configs: what makes a prediction unusable."""
+
+__all__ = ["AGREEMENTS", "FAULTS", "TASKS", "Agreement", "Classification", "Detection", "Task"]

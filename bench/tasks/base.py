@@ -1,6 +1,6 @@
 """What a task is: ground truth and predictions in, statistics out, and metrics from statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,23 @@ det: boxes (n, 4) float64 x1 y1 x2 y2 in pixels, labels (n,) int64 category ids,
      iscrowd (n,) bool, ignore (n,) bool; from COCO also xywh (n, 4) float64, exactly as annotated
 cls: label () int64 class index
 """
+
+
+def numbers_fault(prediction: Prediction, shapes: Mapping[str, tuple[int | None, ...]]) -> str:
+    """What is wrong with the arrays named in `shapes` (None: of any length) or with the loss;
+    empty if they are numbers, finite and of these shapes."""
+    for name, shape in {**shapes, **({"loss": ()} if "loss" in prediction else {})}.items():
+        array = prediction.get(name)
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            return f"no array of numbers {name!r}"
+        fits = len(array.shape) == len(shape) and all(
+            n in (None, given) for n, given in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            return f"{name!r} of shape {array.shape}"
+        if not np.isfinite(array).all():
+            return f"a value of {name!r} that is not finite"
+    return ""
 
 
 @dataclass(frozen=True)

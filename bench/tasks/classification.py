@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.tasks.base import Metric, Prediction, Target
+from bench.tasks.base import Metric, Prediction, Target, numbers_fault
 
 SCHEMA = pa.schema(
     [
@@ -17,6 +17,11 @@ SCHEMA = pa.schema(
         pa.field("cross_entropy", pa.float64(), nullable=False),
     ]
 )
+
+
+def fault(prediction: Prediction) -> str:
+    """What makes a classifier's answer unusable; empty if nothing."""
+    return numbers_fault(prediction, {"logits": (None,)})
 
 
 class Classification:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from bench.tasks.average_precision import IOU_THRESHOLDS, average_precisions
-from bench.tasks.base import Metric, Prediction, Target
+from bench.tasks.base import Metric, Prediction, Target, numbers_fault
 
 MAX_DETECTIONS = 100
 """Per image and category."""
@@ -44,6 +44,17 @@ _ALL_IOUS = (1 << _N_IOU) - 1
 _LEAST_IOUS = [min(t, 1 - 1e-10) for t in IOU_THRESHOLDS.tolist()]
 
 Ints = NDArray[np.int64]
+
+
+def fault(prediction: Prediction) -> str:
+    """What makes a detector's answer unusable; empty if nothing."""
+    n = len(prediction["boxes"]) if np.ndim(prediction["boxes"]) else None
+    wrong = numbers_fault(prediction, {"boxes": (n, 4), "scores": (n,), "labels": (n,)})
+    if wrong:
+        return wrong
+    if prediction["labels"].dtype.kind == "f" or (prediction["labels"] < 0).any():
+        return "labels that are no class indices"
+    return ""
 
 
 class Detection:

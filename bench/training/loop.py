@@ -5,6 +5,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +18,26 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.errors import BenchError, ConfigError
+from bench.results.lock import LockedError, locked
 
 Config = TypeVar("Config", bound=BaseModel)
 Batch = TypeVar("Batch")
 
 CHECKPOINT_SECONDS = 60.0
 LOG_EVERY = 50
+LOCK = ".rabench.lock"
+RESULTS = ("checkpoint.pt", "weights.safetensors", "controls.yaml")
+"""What a training writes that took it long."""
+CHECKPOINT = (
+    "network",
+    "optimiser",
+    "schedule",
+    "averaged",
+    "best",
+    "best_score",
+    "rng",
+    "step",
+)
 
 
 def validated(model: type[Config], raw: dict[str, Any]) -> Config:
@@ -32,6 +47,38 @@ def validated(model: type[Config], raw: dict[str, Any]) -> Config:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError("the training config is wrong:\n" + "\n".join(lines)) from None
+
+
+@contextmanager
+def claimed(out: Path, resume: bool) -> Iterator[None]:
+    """The folder is this training's and no other's. Raises ConfigError where it holds one already
+    that is not to be resumed, or another process trains there."""
+    held = [name for name in RESULTS if (out / name).exists()]
+    if held and not resume:
+        raise ConfigError(
+            f"--out {out}: holds a training already ({', '.join(held)}); go on with --resume, or "
+            "name another folder"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out / LOCK):
+            yield
+    except LockedError as busy:
+        raise ConfigError(
+            f"--out {out}: another training is running there ({busy}); name another folder"
+        ) from None
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """Raises ConfigError for a file that is none of this loop's."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: state[key] for key in CHECKPOINT}
+    except Exception as error:  # whatever torch raises on damaged bytes
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"{path}: cannot be resumed from ({why}); delete it to start again"
+        ) from error
 
 
 def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -93,7 +140,7 @@ def run(
     averaged.eval()  # it is judged as it will be used: batch norm by its running statistics
     best, best_score = copy.deepcopy(network.state_dict()), math.inf
     if resume and checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = _read_checkpoint(checkpoint)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])

@@ -1,0 +1,92 @@
+"""Where the program meets the person who started it: whatever goes wrong becomes an answer."""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from bench.errors import BenchError
+
+FAILED, INTERRUPTED = 2, 130
+
+
+def answered(run: Callable[[], int | None], err: Console) -> int:
+    """The exit code of `run`: its own or 0; 2 where it was refused or failed, with the reason on
+    `err`; 130 after Ctrl-C or SIGTERM."""
+    try:
+        return run() or 0
+    except BenchError as error:
+        _say(err, f"error: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        err.print(
+            "interrupted; what was measured is kept: the same command again goes on from here"
+        )
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except MemoryError:
+        _say(
+            err,
+            "error: out of memory; what was measured is kept. Try fewer --jobs, or smaller images",
+        )
+        return FAILED
+    except OSError as error:
+        _say(err, f"error: {_of_the_system(error)}")
+        return FAILED
+    except Exception as error:
+        where = _written(error)
+        _say(
+            err,
+            f"error: a fault of this program: {type(error).__name__}: {error}. What was measured "
+            f"is kept. Please report it with {where}",
+        )
+        return FAILED
+
+
+def _say(err: Console, text: str) -> None:
+    err.print(text, style="red", markup=False)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What could not be done to which file, and what to do."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    where = f"{' → '.join(names)}: " if names else ""
+    return (
+        f"{where}{error.strerror or error}; what was measured is kept. Make room, or check the "
+        "path and its permissions, and run the same command again"
+    )
+
+
+def _written(error: BaseException) -> str:
+    """The traceback's file, or the traceback itself where none can be written."""
+    text = "".join(traceback.format_exception(error))
+    name = f"rabench-fault-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    try:
+        path = Path(tempfile.gettempdir()) / name
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return f"this:\n{text}"
+    return str(path)
+
+
+def prepared() -> None:
+    """Output that shows what it can whatever the terminal's encoding, and SIGTERM as Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    # A process started in a shell's background ignores SIGINT; one told so stays told.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

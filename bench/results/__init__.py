@@ -1,0 +1,1 @@
+"""The results folder on disk: names, files, and who may write or delete there. No torch."""

@@ -1,0 +1,33 @@
+"""Names from a config as names of files: one function, wherever a path is made."""
+
+import hashlib
+
+PLAIN = frozenset(" !()+,-._=@")
+"""Characters kept besides letters and digits."""
+
+LONGEST = 120
+"""Bytes of a file name, so that an ending still fits in the 255 that file systems take."""
+
+DIGITS = 16
+
+
+def file_name(text: str) -> str:
+    """A name → one component of a path, different for different names.
+
+    Letters, digits and `PLAIN` are kept and everything else becomes `%` and two hexadecimal digits
+    a byte (UTF-8), so that no name leads out of its folder. A first or last dot or blank is escaped
+    too: it hides a file or names a folder above. What is longer than `LONGEST` bytes is cut and
+    ends in digits of its SHA-256. The empty name becomes `%`.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    escaped = "".join(
+        c
+        if (c.isalnum() or c in PLAIN) and not (c in " ." and i in (0, len(text) - 1))
+        else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))
+        for i, c in enumerate(text)
+    )
+    if len(escaped.encode()) <= LONGEST:
+        return escaped or "%"
+    digest = hashlib.sha256(raw).hexdigest()[:DIGITS]
+    head = escaped.encode()[: LONGEST - DIGITS - 1].decode(errors="ignore")
+    return f"{head}~{digest}"

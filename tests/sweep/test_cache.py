@@ -1,0 +1,152 @@
+"""The cache: what is damaged is found out, and nothing but its own files is touched."""
+
+import os
+import random
+import stat
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.cli import main
+from bench.errors import BenchError, ConfigError
+from bench.sweep import cache as caches
+from bench.sweep.cache import MARK, Cache, key
+
+ENTRY = {"data": np.arange(200, dtype=np.uint8), "psnr": np.array(31.5)}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    made = Cache(tmp_path / "cache")
+    made.prepare()
+    return made
+
+
+def stored(cache: Cache, name: str = "a") -> tuple[str, Path]:
+    under = key("test", name=name)
+    cache.put(under, ENTRY)
+    return under, cache.folder / under[:2] / under[2:]
+
+
+def test_what_was_put_is_got_and_nothing_else_lies_there(cache: Cache) -> None:
+    under, path = stored(cache)
+    got = cache.get(under)
+    assert got is not None
+    assert got.keys() == ENTRY.keys()
+    assert all(np.array_equal(got[k], ENTRY[k]) for k in ENTRY)
+    assert cache.get(key("test", name="b")) is None
+    assert {p for p in cache.folder.rglob("*") if p.is_file()} == {path, cache.folder / MARK}
+
+
+def test_any_damage_is_found_out(cache: Cache) -> None:
+    under, path = stored(cache)
+    whole, draw = path.read_bytes(), random.Random(0)
+    for trial in range(200):
+        data = bytearray(whole)
+        at = draw.randrange(len(data))
+        match trial % 4:
+            case 0:
+                data[at] ^= 1 << draw.randrange(8)
+            case 1:
+                del data[at:]
+            case 2:
+                data[at:] = bytes(len(data) - at)
+                data[-1] ^= data == whole
+            case 3:
+                data += bytes(draw.randrange(1, 50))
+        path.write_bytes(data)
+        with pytest.warns(UserWarning, match="is damaged .* made anew"):
+            assert cache.get(under) is None
+
+
+def test_an_entry_under_another_key_is_found_out(cache: Cache) -> None:
+    under, path = stored(cache)
+    other, elsewhere = stored(cache, "b")
+    elsewhere.write_bytes(path.read_bytes())
+    with pytest.warns(UserWarning, match="another key"):
+        assert cache.get(other) is None
+    assert cache.get(under) is not None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_entry_that_cannot_be_read_is_made_anew(cache: Cache) -> None:
+    under, path = stored(cache)
+    path.chmod(0)
+    with pytest.warns(UserWarning, match="made anew"):
+        assert cache.get(under) is None
+    path.chmod(stat.S_IRUSR)
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BenchError, match=r"No space left .* kept; make room"):
+        stored(cache)
+    assert [p.name for p in cache.folder.rglob("*") if p.is_file()] == [MARK]
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="--cache"):
+        Cache(tmp_path / name).prepare()
+
+
+def test_verify_size_and_prune(
+    cache: Cache, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [stored(cache, str(i))[1] for i in range(5)]
+    for i, path in enumerate(paths):
+        os.utime(path, (i, i))
+    mine = paths[0].parent / "mine.txt"
+    mine.write_text("a file of somebody else")
+    half = paths[0].with_name(f".{paths[0].name[:16]}-123-0123abcd")
+    half.write_text("x")
+    monkeypatch.setattr(caches, "ABANDONED", -1.0)
+    size = paths[0].stat().st_size
+
+    assert main(["cache", "verify", str(cache.folder)]) == 0
+    assert "5 entries" in capsys.readouterr().out
+    paths[3].write_bytes(b"damaged")
+    assert main(["cache", "verify", str(cache.folder)]) == 2
+    assert str(paths[3]) in capsys.readouterr().out.replace("\n", "")
+    assert main(["cache", "size", str(cache.folder)]) == 0
+    assert paths[3].exists()
+    assert main(["cache", "prune", str(cache.folder)]) == 0
+    assert not paths[3].exists()
+    assert not half.exists()
+    assert all(p.exists() for i, p in enumerate(paths) if i != 3)
+    # The first to be written go first.
+    assert main(["cache", "prune", str(cache.folder), "--keep", str(2 * size / 1e9)]) == 0
+    assert [p.exists() for p in paths] == [False, False, True, False, True]
+    assert mine.exists()
+
+
+@pytest.mark.parametrize("action", ["verify", "prune", "size"])
+def test_a_folder_that_is_no_cache_is_refused(tmp_path: Path, action: str) -> None:
+    entry = tmp_path / "ab" / ("0" * 62)
+    entry.parent.mkdir()
+    entry.write_text("x")
+    assert main(["cache", action, str(tmp_path)]) == 2
+    assert entry.exists()
+
+
+def test_a_file_being_written_is_not_taken_for_abandoned(cache: Cache) -> None:
+    _, path = stored(cache)
+    half = path.with_name(f".{path.name[:16]}-123-0123abcd")
+    half.write_text("x")
+    caches.prune(cache.folder)
+    assert half.exists()
+    long_ago = time.time() - 2 * caches.ABANDONED
+    os.utime(half, (long_ago, long_ago))
+    caches.prune(cache.folder)
+    assert not half.exists()
+    assert path.exists()

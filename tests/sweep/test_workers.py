@@ -1,0 +1,82 @@
+"""Threads and processes: results in order, workers that die, workers whose parent dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.sweep.workers import Workers
+
+ROOT = Path(__file__).parents[2]
+
+
+def square(n: int) -> int:
+    return n * n
+
+
+def fatal_at_multiples_of_five(n: int) -> int:
+    if n % 5 == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+def lost(n: int) -> str:
+    return f"lost {n}"
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_results_keep_their_order(backend: str) -> None:
+    assert list(Workers(2, backend).map(square, range(20))) == [n * n for n in range(20)]
+
+
+def test_an_item_that_kills_its_worker_costs_that_item() -> None:
+    found = list(Workers(2, "loky").map(fatal_at_multiples_of_five, range(1, 12), lost=lost))
+    assert found == [lost(n) if n % 5 == 0 else n for n in range(1, 12)]
+
+
+PARENT = """
+import sys, time
+from bench.sweep.workers import Workers
+
+def slow(n):
+    import os, time
+    open(sys.argv[1] + f"/{os.getpid()}", "w").close()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    list(Workers(2, "loky").map(slow, range(4)))
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    parent = subprocess.Popen(
+        [sys.executable, script, pids], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    deadline = time.monotonic() + 60
+    while len(list(pids.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = [int(p.name) for p in pids.iterdir()]
+    assert len(workers) == 2
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(alive, workers))
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that ended and was not asked for yet does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
