@@ -1,8 +1,8 @@
 """A content-addressed store of small arrays: a key says all that can change what lies under it.
 
-Files appear by atomic rename, so any number of processes may share a folder, and a killed one
-leaves nothing half-written under its final name. An entry carries its own checksum and key: one
-that was damaged or moved is found out when it is read, and is made anew.
+Files appear by atomic rename from `.partial`, so any number of processes may share a folder, and a
+killed one leaves nothing half-written under its final name. An entry carries its own checksum and
+key: one that was damaged or moved is found out when it is read, and is made anew.
 """
 
 import hashlib
@@ -10,10 +10,12 @@ import json
 import os
 import re
 import secrets
+import socket
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,11 @@ MARK_TEXT = (
 
 _DIGEST = hashlib.sha256().digest_size
 _ENTRY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}")
-_PARTIAL = re.compile(r"[0-9a-f]{2}/\.[0-9a-f]{16}-\d+-[0-9a-f]{8}")
-ABANDONED = 3600
-"""Seconds after which a file that is still being written belongs to a process that was killed."""
+_PARTIAL = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
+"""Host, process, and what tells a process's files apart."""
+PARTIAL = ".partial"
+ABANDONED = 24 * 3600
+"""Seconds after which a file that another host has not finished belongs to a process that died."""
 
 
 def key(kind: str, **parts: Any) -> str:
@@ -60,18 +64,23 @@ class Cache:
         self.folder = folder
 
     def prepare(self) -> None:
-        """Make the folder and mark it as one that backups may leave out. Raises ConfigError where
-        it cannot be written."""
+        """Make the folder, mark it as one that backups may leave out, and delete what killed
+        processes of this host left half-written. Raises ConfigError where it cannot be written."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / f".{MARK}-{secrets.token_hex(4)}"
+            (self.folder / PARTIAL).mkdir(parents=True, exist_ok=True)
+            part = self._partial()
             part.write_text(MARK_TEXT)
             part.replace(self.folder / MARK)
+            for path in _abandoned(self.folder):
+                path.unlink(missing_ok=True)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(
                 f"--cache {self.folder}: cannot be written ({reason}); name another folder"
             ) from error
+
+    def _partial(self) -> Path:
+        return self.folder / PARTIAL / f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]
@@ -89,10 +98,10 @@ class Cache:
 
     def put(self, key: str, entry: Entry) -> None:
         """Raises BenchError where it cannot be written."""
-        path = self._path(key)
-        partial = path.with_name(f".{path.name[:16]}-{os.getpid()}-{secrets.token_hex(4)}")
+        path, partial = self._path(key), self._partial()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            partial.parent.mkdir(exist_ok=True)
             try:
                 partial.write_bytes(_packed(entry, key))
                 partial.replace(path)
@@ -143,45 +152,39 @@ class Found:
 def examine(folder: Path, read: bool) -> Found:
     """Count the entries of a cache, and check each if `read`. Raises ConfigError for a folder that
     is none."""
-    entries, n_bytes, damaged, abandoned = 0, 0, [], []
-    for path, n in _own_files(folder):
-        if path.name.startswith("."):
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                abandoned.append(path)
-            continue
+    entries, n_bytes, damaged = 0, 0, []
+    for path, n in _entries(folder):
         entries += 1
         n_bytes += n
         if read and not _whole(path):
             damaged.append(path)
-    return Found(entries, n_bytes, damaged, abandoned)
+    return Found(entries, n_bytes, damaged, _abandoned(folder))
 
 
 def prune(folder: Path, keep: int | None = None) -> tuple[int, int]:
     """Delete what is damaged or abandoned and, where more than `keep` bytes are left, the entries
     that were written first → files deleted, bytes freed. Raises ConfigError as `examine`."""
     found = examine(folder, read=True)
-    doomed = [*found.damaged, *found.abandoned]
+    doomed = {*found.damaged, *found.abandoned}
     if keep is not None:
         left = sorted(
-            (path.stat().st_mtime, n, path)
-            for path, n in _own_files(folder)
-            if path not in {*doomed} and not path.name.startswith(".")
+            (path.stat().st_mtime, n, path) for path, n in _entries(folder) if path not in doomed
         )
         excess = sum(n for _, n, _ in left) - keep
         for _, n, path in left:
             if excess <= 0:
                 break
-            doomed.append(path)
+            doomed.add(path)
             excess -= n
     freed = 0
-    for path in doomed:
+    for path in sorted(doomed):
         freed += path.stat().st_size
         path.unlink(missing_ok=True)
     return len(doomed), freed
 
 
-def _own_files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Entries and half-written ones with their sizes; nothing else that lies there."""
+def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
+    """With their sizes; nothing else that lies there."""
     if not (folder / MARK).is_file():
         raise ConfigError(
             f"{folder}: no cache of this program (there is no {MARK} in it); by default it is "
@@ -190,9 +193,40 @@ def _own_files(folder: Path) -> Iterator[tuple[Path, int]]:
     for place in sorted(folder.iterdir()):
         if place.is_dir() and not place.is_symlink():
             for path in sorted(place.iterdir()):
-                name = f"{place.name}/{path.name}"
-                if path.is_file() and (_ENTRY.fullmatch(name) or _PARTIAL.fullmatch(name)):
+                if _ENTRY.fullmatch(f"{place.name}/{path.name}") and path.is_file():
                     yield path, path.stat().st_size
+
+
+def _abandoned(folder: Path) -> list[Path]:
+    """Half-written files of processes that are gone."""
+    found = []
+    for path in sorted((folder / PARTIAL).glob("*")):
+        named = _PARTIAL.fullmatch(path.name)
+        if named is None:
+            continue
+        host, process = named[1], int(named[2])
+        if host == _host():
+            gone = not _runs(process)
+        else:
+            gone = time.time() - path.stat().st_mtime > ABANDONED
+        if gone:
+            found.append(path)
+    return found
+
+
+@cache
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _whole(path: Path) -> bool:

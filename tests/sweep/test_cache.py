@@ -12,7 +12,7 @@ import pytest
 from bench.cli import main
 from bench.errors import BenchError, ConfigError
 from bench.sweep import cache as caches
-from bench.sweep.cache import MARK, Cache, key
+from bench.sweep.cache import MARK, PARTIAL, Cache, key
 
 ENTRY = {"data": np.arange(200, dtype=np.uint8), "psnr": np.array(31.5)}
 
@@ -100,17 +100,23 @@ def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path, name: str) ->
         Cache(tmp_path / name).prepare()
 
 
-def test_verify_size_and_prune(
-    cache: Cache, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def half_written(cache: Cache, host: str, process: int) -> Path:
+    path = cache.folder / PARTIAL / f"{host}-{process}-0123abcd"
+    path.write_text("x")
+    return path
+
+
+GONE = 2**22 + 1
+"""More than any process's number."""
+
+
+def test_verify_size_and_prune(cache: Cache, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [stored(cache, str(i))[1] for i in range(5)]
     for i, path in enumerate(paths):
         os.utime(path, (i, i))
     mine = paths[0].parent / "mine.txt"
     mine.write_text("a file of somebody else")
-    half = paths[0].with_name(f".{paths[0].name[:16]}-123-0123abcd")
-    half.write_text("x")
-    monkeypatch.setattr(caches, "ABANDONED", -1.0)
+    half = half_written(cache, caches._host(), GONE)
     size = paths[0].stat().st_size
 
     assert main(["cache", "verify", str(cache.folder)]) == 0
@@ -139,14 +145,20 @@ def test_a_folder_that_is_no_cache_is_refused(tmp_path: Path, action: str) -> No
     assert entry.exists()
 
 
-def test_a_file_being_written_is_not_taken_for_abandoned(cache: Cache) -> None:
+def test_what_killed_processes_left_half_written_goes(cache: Cache) -> None:
     _, path = stored(cache)
-    half = path.with_name(f".{path.name[:16]}-123-0123abcd")
-    half.write_text("x")
-    caches.prune(cache.folder)
-    assert half.exists()
+    own, dead = (half_written(cache, caches._host(), p) for p in (os.getpid(), GONE))
+    elsewhere = half_written(cache, "0" * 8, GONE)
+    mine = cache.folder / PARTIAL / "mine.txt"
+    mine.write_text("a file of somebody else")
+    cache.prepare()
+    assert not dead.exists()
+    assert own.exists()
+    assert elsewhere.exists()
     long_ago = time.time() - 2 * caches.ABANDONED
-    os.utime(half, (long_ago, long_ago))
+    os.utime(elsewhere, (long_ago, long_ago))
     caches.prune(cache.folder)
-    assert not half.exists()
+    assert not elsewhere.exists()
+    assert own.exists()
+    assert mine.exists()
     assert path.exists()
