@@ -629,10 +629,11 @@ def _dataset(a: argparse.Namespace) -> int:
         for kind, cases in kinds.items():
             if cases:
                 out.print(f"{title}: {kind}: {len(cases)}", style=style, markup=False)
-            for case in cases[:SHOWN]:
+            shown = len(cases) if kind == "notes" else SHOWN
+            for case in cases[:shown]:
                 out.print(f"    {case}", markup=False, soft_wrap=True)
-            if len(cases) > SHOWN:
-                out.print(f"    … and {len(cases) - SHOWN} more", markup=False)
+            if len(cases) > shown:
+                out.print(f"    … and {len(cases) - shown} more", markup=False)
     n = sum(map(len, findings.faults.values()))
     looked = "every image was decoded" if a.deep else "headers and ends; --deep decodes every image"
     out.print(f"{n} faults ({looked})", markup=False, soft_wrap=True)

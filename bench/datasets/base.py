@@ -46,6 +46,9 @@ class Dataset:
     """Of a classification set whose labels number all classes there are: the model has to give as
     many. None where the set may hold a part of the classes only."""
 
+    left_out: tuple[str, ...] = ()
+    """Names of categories in the files that are none of `categories`, since nothing is one."""
+
     def first(self, n: int) -> "Dataset":
         return replace(self, samples=self.samples[:n])
 
@@ -55,6 +58,8 @@ DATASETS: Registry[Callable[..., Dataset]] = Registry("dataset format", "bench.d
 suite if it has them; all others are options that a config may give."""
 
 FILLED = ("root", "task", "name")
+TEXTS = (str, str | None, str | Path)
+"""How a loader annotates an option that is a text."""
 
 
 def options(format: str) -> list[str]:
@@ -74,6 +79,9 @@ def make(format: str, task: str, root: Path | None, given: Mapping[str, Any]) ->
                 f"dataset.{option}: there is no such key; the format {format} has the options: "
                 f"{', '.join(known) or 'none'}"
             )
+        takes = parameters[option].annotation
+        if takes in TEXTS and not isinstance(given[option], takes):
+            raise ConfigError(f"dataset.{option}: {given[option]!r}: a text is expected")
     filled: dict[str, Any] = {}
     if "root" in parameters:
         if root is None:

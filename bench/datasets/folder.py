@@ -1,10 +1,10 @@
 """A folder of images without any labels: what is scored is agreement, not accuracy."""
 
-import functools
 from pathlib import Path
 
-from bench.datasets.base import DATASETS, Dataset, Sample
-from bench.datasets.images import SUFFIXES, annotations_sha256, read_rgb
+from bench.datasets.base import DATASETS, Dataset
+from bench.datasets.contents import Contents, Item, dataset
+from bench.datasets.tree import SUFFIXES, below, readable
 from bench.errors import DataError
 from bench.tasks.agreement import REFERENCE_SCORE
 
@@ -18,42 +18,34 @@ NOTE = (
 def load(root: Path, task: str, name: str | None = None) -> Dataset:
     """Every image in `root` and the folders below it, in the order of their relative paths.
 
-    Hidden files and folders are passed over. Raises DataError for a folder that is missing or has
-    no images.
+    Links are followed; hidden files and folders are passed over. Raises DataError for a folder
+    that is missing or has no images, and for links that lead nowhere.
     """
+    contents = read(root)
+    contents.name += f"-{task}"
+    contents.task = task
+    if task == "det":
+        contents.notes[0] += f"; detections of at least {REFERENCE_SCORE:g} are to be found again"
+    return dataset(contents, name)
+
+
+@readable()
+def read(root: Path) -> Contents:
+    """For no task in particular. Raises DataError where there are no images."""
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder of images")
-    files, others = image_files(root)
-    if not files:
+    tree = below(root)
+    if not tree.images and not tree.broken:
         raise DataError(
             f"{root}: no images in it or below it; names should end in "
             f"{', '.join(sorted(SUFFIXES))}"
         )
-    samples = [
-        Sample(name=file, load=functools.partial(read_rgb, root / file), target={})
-        for file in files
-    ]
-    objects = f"; detections of at least {REFERENCE_SCORE:g} are to be found again"
-    note = NOTE + (objects if task == "det" else "")
-    left_out = [f"{len(others)} files are not images and were left out"] if others else []
-    return Dataset(
-        name=name or f"{root.resolve().name}-{task}",
-        task=task,
-        samples=samples,
-        categories={},
-        annotations_sha256=annotations_sha256(samples),
-        notes=[note, *left_out],
-        labelled=False,
-    )
-
-
-def image_files(root: Path) -> tuple[list[str], list[str]]:
-    """Paths below `root`, sorted and relative to it: those of images, and of all other files."""
-    images: list[str] = []
-    others: list[str] = []
-    for path in root.rglob("*"):
-        relative = path.relative_to(root)
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-            (images if path.suffix.lower() in SUFFIXES else others).append(relative.as_posix())
-    return sorted(images), sorted(others)
+    contents = Contents(root.resolve().name, "", root, labelled=False, notes=[NOTE])
+    for name in tree.broken:
+        contents.broken_link(root / name)
+    names = [short for n in tree.images if (short := contents.placed(n, f"{root}"))]
+    contents.items = [Item(name, {}) for name in names]
+    contents.remark("files that are not taken for images", *tree.others)
+    contents.remark("links to folders that are taken already", *tree.again)
+    return contents

@@ -74,8 +74,11 @@ def validation_labels(root: Path) -> tuple[Path, list[Label], int, list[str]]:
 
     folder, files = _images(root)
     labels = []
+    seen: dict[int, Path] = {}
     for path in files:
         number = int(path.name[15:23])
+        if seen.setdefault(number, path) != path:
+            raise DataError(f"{path}: the same image as {seen[number]}; keep one of them")
         if not 1 <= number <= len(truth):
             raise DataError(f"{path}: {file.name} has {len(truth)} lines, none for this image")
         wnid, name = synsets[truth[number - 1]]

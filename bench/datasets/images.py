@@ -7,29 +7,53 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
+from PIL.TiffImagePlugin import TiffImageFile as Tiff
 
 from bench.datasets.base import Sample
 from bench.errors import DataError
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""Of files that are taken for images where nothing lists them."""
+ORIENTATION = 0x0112
+"""EXIF's tag, and TIFF's."""
+TURNS = range(2, 9)
+"""Orientations that ask for the picture to be turned or mirrored."""
+_TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+NO_RANGE = "have no defined 8-bit range, as 0–255 and 0–65535 in 8 and 16 bits have"
+_UNSIGNED = 1
+_WHITE_IS_ZERO = 0
+_WIDE_FORMATS = ("JPEG2000", "PNG", "PPM")
+"""Whose gray of more than 8 bits Pillow gives as 16, whatever the mode."""
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Read an image file → (H, W, 3) uint8 RGB, in the file's own orientation.
 
     EXIF orientation is not applied, colour profiles are not applied, transparency is dropped and
-    of an animation the first frame is taken. Samples of 16 bits keep their high byte.
+    of an animation the first frame is taken. Samples of 12 or 16 bits keep their high byte.
 
     Raises DataError, naming the file and what is wrong, for a file that is missing, truncated or
-    not an image, and for pixels without a defined 8-bit range (floats, integers over 16 bits).
+    not an image, and for pixels without a defined 8-bit range (floats, signed integers, integers
+    over 16 bits).
     """
     # Another library may have asked Pillow to fill the rest of a truncated picture with gray.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        with Image.open(path) as image:
+        # Not by its name: Pillow would map the file, and scrambles a TIFF that is to be turned.
+        with path.open("rb") as stream, Image.open(stream) as image:
+            asked = orientation(image) if isinstance(image, Tiff) else 1
             image.load()
-            return _to_rgb(image)
+            rgb = _to_rgb(image)
+            if asked in TURNS and orientation(image) != asked:  # Pillow has turned it
+                rgb = np.array(Image.fromarray(rgb).transpose(_TURNED_BACK[asked]))
+            return rgb
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
     except MemoryError:
@@ -49,16 +73,36 @@ def read_sized(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     return rgb
 
 
+def orientation(image: Image.Image) -> int:
+    """1 for a picture that is stored upright."""
+    return image.getexif().get(ORIENTATION, 1)
+
+
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if not all(image.size):
+        raise ValueError("it has no pixels")
+    if image.mode == "F" or (
+        isinstance(image, Tiff) and {*image.tag_v2.get(SAMPLEFORMAT, ())} - {_UNSIGNED}
+    ):
+        raise ValueError(f"signed or floating-point samples {NO_RANGE}")
     if image.mode.startswith("I"):  # Pillow's own conversion clips 16-bit gray at 255
-        wide = np.asarray(image).astype(np.int64)
-        if wide.min() < 0 or wide.max() > 0xFFFF:
-            raise ValueError("integers outside 0–65535 have no defined 8-bit range")
-        gray = (wide >> 8).astype(np.uint8)
+        gray = (np.asarray(image).astype(np.int64) >> _bits(image) - 8).astype(np.uint8)
+        if isinstance(image, Tiff) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == (
+            _WHITE_IS_ZERO
+        ):
+            gray = 255 - gray
         return np.repeat(gray[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("floating-point samples have no defined 8-bit range")
     return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _bits(image: Image.Image) -> int:
+    """Of a sample, as the file declares it: its values may all be small."""
+    if isinstance(image, Tiff) and image.tag_v2.get(BITSPERSAMPLE) in ((12,), (16,)):
+        (bits,) = image.tag_v2[BITSPERSAMPLE]
+        return int(bits)
+    if image.format in _WIDE_FORMATS:
+        return 16
+    raise ValueError(f"samples of more than 16 bits {NO_RANGE}")
 
 
 def _reason(path: Path, error: Exception) -> str:

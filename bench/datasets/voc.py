@@ -1,16 +1,20 @@
 """Detection data sets in Pascal VOC's format: an XML file of annotations per image."""
 
-import functools
+import codecs
 import math
-from collections.abc import Iterable
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
-from bench.datasets.base import DATASETS, Dataset, Sample
-from bench.datasets.images import SUFFIXES, annotations_sha256, read_sized
+from bench.datasets.base import DATASETS, Dataset
+from bench.datasets.contents import Contents, Item, dataset, possible
+from bench.datasets.tree import is_image, is_text, read_text, readable, visible
+from bench.datasets.values import Spellings, flag, shown
 from bench.errors import DataError
 from bench.tasks.base import Target
 
@@ -37,25 +41,31 @@ CATEGORIES = (
     "tvmonitor",
 )
 SPLITS = ("test", "val")
-MISSING = "no such file"
 LAYOUT = "a Pascal VOC data set is a folder with Annotations/*.xml and JPEGImages/"
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_DECLARED = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"'>]*)["']""")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SIDE = re.compile(r"0*[1-9][0-9]{0,8}(\.0*)?")
+_FLAGGED = re.compile(r"(.*\S)\s+(-1|0|1)")
+"""A line of a category's list: an image, and whether the category is in it."""
 
 
 @dataclass(frozen=True)
-class Object:
-    """`box` is x1 y1 x2 y2 in pixels, from 0, ends exclusive; None where it cannot be read."""
+class _Object:
+    """`box` is x1 y1 x2 y2 in pixels, from 0, ends exclusive."""
 
+    number: int
     category: str
-    box: tuple[float, float, float, float] | None
+    box: tuple[float, float, float, float]
     difficult: bool
 
 
-@dataclass(frozen=True)
-class Annotation:
+@dataclass
+class _Annotation:
     """`size` is (height, width) as annotated; `faults` say what cannot be read."""
 
     size: tuple[int, int] | None = None
-    objects: list[Object] = field(default_factory=list)
+    objects: list[_Object] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
 
@@ -75,51 +85,69 @@ def load(root: Path, name: str | None = None, split: str | None = None) -> Datas
     them counts for nothing. Area is width × height.
 
     Categories are the twenty of VOC (ids 1 to 20), or the names found, sorted, if there are
-    others. Raises DataError where files are missing or malformed.
+    others. Raises DataError where files are missing or malformed, and where there is nothing to
+    find.
     """
+    return dataset(read(root, split), name)
+
+
+@readable()
+def read(root: Path, split: str | None = None) -> Contents:
+    """Raises DataError for folders and lists that are missing or malformed."""
     root = Path(root)
-    identifiers, used = identifiers_of(root, split)
-    annotations: dict[str, Annotation] = {}
+    _require_layout(root)
+    contents = Contents(root.resolve().name, "det", root / "JPEGImages")
+    entries = [entry.name for entry in visible(root / "Annotations")]
+    files = _by_stem(name for name in entries if name.lower().endswith(".xml"))
+    images = _by_stem(e.name for e in visible(contents.folder) if is_image(e.name))
+    chosen = _list_of(root, split)
+    if chosen is None:
+        contents.facts["split"] = "all annotation files"
+        others = [name for name in entries if not name.lower().endswith(".xml")]
+        contents.remark("entries of Annotations that are not .xml, left out", *others)
+    else:
+        contents.facts["split"] = chosen.stem
+        contents.name += f"-{chosen.stem}"
+    identifiers = _identifiers(chosen, files) if chosen else sorted(files)
+    if not identifiers:
+        raise DataError(f"{root / 'Annotations'}: no .xml files; {LAYOUT}")
+
+    difficult = Spellings("difficult", ("", "0", "1"))
+    annotations: dict[str, _Annotation] = {}
     for identifier in identifiers:
-        file = root / "Annotations" / f"{identifier}.xml"
-        annotations[identifier] = annotation = read(file)
-        if annotation.faults:
-            raise DataError(f"{file}: {annotation.faults[0]}")
-    found = images_of(root)
-    missing = [i for i in identifiers if i not in found]
-    if missing:
-        listed = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-        raise DataError(
-            f"{root / 'JPEGImages'}: {len(missing)} of {len(identifiers)} images are missing: "
-            f"{listed}"
-        )
-    names = category_names(annotations.values())
-    index = {category: i for i, category in enumerate(names, start=1)}
-    samples = [
-        Sample(
-            name=found[identifier],
-            load=functools.partial(
-                read_sized, root / "JPEGImages" / found[identifier], annotation.size
-            ),
-            target=_target(annotation.objects, index),
-        )
-        for identifier, annotation in annotations.items()
+        file = root / "Annotations" / _only_file(files, identifier, ".xml", contents)
+        image = _only_file(images, identifier, ".jpg", contents)
+        placed = contents.placed(image, f"{chosen or file}")
+        if identifier not in files:
+            contents.fault("annotation files missing", f"{file}: no such file")
+        annotation = _annotation(file, difficult) if identifier in files else _Annotation()
+        for fault in annotation.faults:
+            contents.fault("unusable annotations", f"{file}: {fault}")
+        if placed is not None:
+            annotations[placed] = annotation
+
+    used = Counter(o.category for a in annotations.values() for o in a.objects)
+    names = list(CATEGORIES) if used.keys() <= {*CATEGORIES} else sorted(used)
+    contents.categories = dict(enumerate(names, start=1))
+    index = {category: i for i, category in contents.categories.items()}
+    contents.items = [
+        Item(name, _target(a.objects, index), a.size, [f"object {o.number}" for o in a.objects])
+        for name, a in annotations.items()
     ]
-    difficult = sum(o.difficult for a in annotations.values() for o in a.objects)
-    return Dataset(
-        name=name or root.resolve().name + (f"-{used}" if used else ""),
-        task="det",
-        samples=samples,
-        categories=dict(enumerate(names, start=1)),
-        annotations_sha256=annotations_sha256(samples),
-        notes=[f"{difficult} objects are marked difficult and ignored as crowds are"]
-        if difficult
-        else [],
+    contents.require_objects(chosen or root / "Annotations")
+    if n := sum(o.difficult for a in annotations.values() for o in a.objects):
+        contents.notes.append(f"{n} objects are marked difficult and ignored as crowds are")
+    contents.remark("difficult written otherwise than 0 or 1", *difficult.cases())
+    contents.remark(
+        "categories that Pascal VOC does not have",
+        *(f"{name}: {n} objects" for name, n in used.items() if name not in CATEGORIES),
     )
+    alone = [name for stem, names in images.items() if stem not in files for name in names]
+    contents.remark("images without an annotation file", *alone)
+    return contents
 
 
-def identifiers_of(root: Path, split: str | None) -> tuple[list[str], str | None]:
-    """The images' names without suffix, and the split that was taken. Raises DataError."""
+def _require_layout(root: Path) -> None:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; {LAYOUT}")
     for folder in ("Annotations", "JPEGImages"):
@@ -127,89 +155,147 @@ def identifiers_of(root: Path, split: str | None) -> tuple[list[str], str | None
             years = sorted(p.parent.name for p in root.glob("*/Annotations"))
             hint = f"; it holds {', '.join(years)}: give one of them" if years else ""
             raise DataError(f"{root / folder}: no such folder; {LAYOUT}{hint}")
+
+
+def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        found[Path(name).stem].append(name)
+    return dict(found)
+
+
+def _only_file(
+    files: Mapping[str, list[str]], identifier: str, suffix: str, contents: Contents
+) -> str:
+    """Its name in its folder, or the one it should have; a fault where there are several."""
+    names = files.get(identifier, [f"{identifier}{suffix}"])
+    if len(names) > 1:
+        contents.fault(
+            "several files of one name",
+            f"{contents.folder.parent}: {' and '.join(names)} are both {identifier}; keep one",
+        )
+    return names[0]
+
+
+def _list_of(root: Path, split: str | None) -> Path | None:
+    """The list of images to take; None for all that are annotated, where there are no lists."""
     lists = root / "ImageSets" / "Main"
+    found = [Path(e.name) for e in visible(lists)] if lists.is_dir() else []
     # Beside the splits lie lists of a single category, dog_val.txt.
-    there_are = sorted(p.stem for p in lists.glob("*.txt") if "_" not in p.stem)
+    there_are = [p.stem for p in found if p.suffix == ".txt" and "_" not in p.stem]
     if split is None and not there_are:
-        identifiers = sorted(p.stem for p in (root / "Annotations").glob("*.xml"))
-        if not identifiers:
-            raise DataError(f"{root / 'Annotations'}: no .xml files; {LAYOUT}")
-        return identifiers, None
+        return None
     chosen = split or next((s for s in SPLITS if s in there_are), None)
     if chosen is None or not (lists / f"{chosen}.txt").is_file():
         raise DataError(
             f"{lists}: no list {chosen or ' or '.join(SPLITS)}; set `split` to one of: "
             f"{', '.join(there_are) or 'none there'}"
         )
-    identifiers = [line.split()[0] for line in _lines(lists / f"{chosen}.txt")]
-    twice = next((i for i in identifiers if identifiers.count(i) > 1), None)
-    if not identifiers or twice is not None:
-        raise DataError(f"{lists / chosen}.txt: {'no lines' if not twice else f'{twice} twice'}")
-    return identifiers, chosen
+    return lists / f"{chosen}.txt"
 
 
-def _lines(file: Path) -> list[str]:
-    try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from error
-
-
-def images_of(root: Path) -> dict[str, str]:
-    """File names in JPEGImages by name without suffix; a .jpg goes before others."""
-    files = sorted(
-        (p for p in (root / "JPEGImages").iterdir() if p.suffix.lower() in SUFFIXES),
-        key=lambda p: (p.suffix != ".jpg", p.name),
-        reverse=True,
-    )
-    return {p.stem: p.name for p in files}
-
-
-def category_names(annotations: Iterable[Annotation]) -> list[str]:
-    found = {o.category for a in annotations for o in a.objects}
-    return list(CATEGORIES) if found <= set(CATEGORIES) else sorted(found)
-
-
-def read(file: Path) -> Annotation:
-    """One file; what cannot be read stands in `faults`."""
-    try:
-        root = ElementTree.parse(file).getroot()
-    except FileNotFoundError:
-        return Annotation(faults=[MISSING])
-    except (OSError, ElementTree.ParseError, UnicodeDecodeError) as error:
-        return Annotation(faults=[f"malformed XML: {error}"])
-    objects, faults = [], []
-    for number, element in enumerate(root.findall("object"), start=1):
-        category = (element.findtext("name") or "").strip()
-        if not category:
-            faults.append(f"object {number} has no name")
-        box = _box(element)
-        if box is None:
-            faults.append(
-                f"object {number} ({category}): bndbox needs finite numbers xmin ymin xmax ymax"
+def _identifiers(file: Path, annotated: Collection[str]) -> list[str]:
+    """The images' names without suffix. Names may have blanks; a category's list has a flag after
+    each, which is left out."""
+    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    matches = [_FLAGGED.fullmatch(line) for line in lines]
+    identifiers = []
+    for line, match in zip(lines, matches, strict=True):
+        short = match[1] if match else line
+        if short != line and line in annotated and short in annotated and all(matches):
+            raise DataError(
+                f"{file}: {line!r} may be the image {line!r}, or {short!r} and a flag: both are "
+                "annotated; rename one of them"
             )
-        elif box[2] < box[0] or box[3] < box[1]:
-            faults.append(f"object {number} ({category}): xmax or ymax is less than the minimum")
-        difficult = (element.findtext("difficult") or "0").strip() not in ("0", "")
-        objects.append(Object(category, box, difficult))
-    size = [root.findtext(f"size/{key}") or "" for key in ("height", "width")]
-    known = all(s.strip().isdigit() for s in size)
-    return Annotation((int(size[0]), int(size[1])) if known else None, objects, faults)
+        whole = line in annotated or not (short in annotated or all(matches))
+        identifiers.append(line if whole else short)
+    twice = [i for i, n in Counter(identifiers).items() if n > 1]
+    if not identifiers or twice:
+        raise DataError(f"{file}: {f'{twice[0]} twice' if twice else 'no lines'}")
+    return identifiers
 
 
-def _box(element: ElementTree.Element) -> tuple[float, float, float, float] | None:
+def _annotation(file: Path, difficult: Spellings) -> _Annotation:
+    """One file; what cannot be read stands in `faults`."""
+    found = _Annotation()
     try:
-        x1, y1, x2, y2 = (
-            float(element.findtext(f"bndbox/{key}") or "")
-            for key in ("xmin", "ymin", "xmax", "ymax")
+        root = _parsed(file.read_bytes())
+        found.size = _size(root)
+    except OSError as error:
+        return _Annotation(faults=[f"cannot be read: {error.strerror}"])
+    except DataError as error:
+        return _Annotation(faults=[str(error)])
+    for number, element in enumerate(root.findall("object"), start=1):
+        try:
+            found.objects.append(_object(number, element, difficult))
+        except DataError as error:
+            category = (element.findtext("name") or "").strip()
+            found.faults.append(f"object {number} ({category}): {error}")
+    return found
+
+
+def _parsed(data: bytes) -> ElementTree.Element:
+    """Raises DataError for what is no annotation."""
+    declared = _DECLARED.match(data.removeprefix(codecs.BOM_UTF8))
+    encoding = declared[1].decode("latin-1") if declared else None
+    try:
+        # Python knows more encodings than its parser of XML.
+        root = ElementTree.fromstring(data.decode(encoding) if encoding else data)
+    except LookupError:
+        raise DataError(
+            f"it declares the encoding {encoding!r}, which is not known; save it as UTF-8"
+        ) from None
+    except UnicodeError as error:
+        raise DataError(
+            f"it cannot be read in the encoding that it declares: {error}; save it as UTF-8"
+        ) from error
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"malformed XML: {error}") from error
+    direct, all_objects = root.findall("object"), list(root.iter("object"))
+    if root.tag != "annotation" or len(direct) < len(all_objects):
+        raise DataError("objects are expected directly in one element <annotation>")
+    return root
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    """Empty where there is no such element. Raises DataError for more than one."""
+    found = element.findall(path)
+    if len(found) > 1:
+        raise DataError(f"{len(found)} elements {path}, where one is expected")
+    return (found[0].text or "").strip() if found else ""
+
+
+def _size(root: ElementTree.Element) -> tuple[int, int] | None:
+    """(height, width); None where the file does not say both."""
+    height, width = _text(root, "size/height"), _text(root, "size/width")
+    for key, side in ("height", height), ("width", width):
+        if side and not _SIDE.fullmatch(side):
+            raise DataError(f"size: {key} {shown(side)}: a whole number from 1 is expected")
+    return (int(float(height)), int(float(width))) if height and width else None
+
+
+def _object(number: int, element: ElementTree.Element, difficult: Spellings) -> _Object:
+    category = _text(element, "name")
+    if not category or not is_text(category):
+        raise DataError(f"name {shown(category)}: a text is expected")
+    corners = [_text(element, f"bndbox/{key}") for key in CORNERS]
+    x1, y1, x2, y2 = (float(c) if _NUMBER.fullmatch(c) else math.nan for c in corners)
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+        raise DataError(
+            f"bndbox needs finite numbers {' '.join(CORNERS)}, not {shown(' '.join(corners))}"
         )
-    except ValueError:
-        return None
-    box = x1 - 1, y1 - 1, x2, y2
-    return box if all(map(math.isfinite, box)) else None
+    if x2 < x1 or y2 < y1:
+        raise DataError(f"xmax or ymax is less than the minimum: {' '.join(corners)}")
+    box = (x1 - 1, y1 - 1, x2, y2)
+    if not possible(box):
+        raise DataError(f"no image is as large as the box {' '.join(corners)}")
+    marked = _text(element, "difficult")
+    if flag(marked) is None:
+        raise DataError(f"difficult {shown(marked)}: 0 or 1 is expected")
+    return _Object(number, category, box, difficult.read(marked))
 
 
-def _target(objects: list[Object], index: dict[str, int]) -> Target:
+def _target(objects: list[_Object], index: Mapping[str, int]) -> Target:
     boxes = np.array([o.box for o in objects], dtype=np.float64).reshape(-1, 4)
     sides = boxes[:, 2:] - boxes[:, :2]
     return {

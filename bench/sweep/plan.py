@@ -136,12 +136,14 @@ def _dataset(config: DatasetConfig, task: str) -> Dataset:
     dataset = datasets.make(config.format, task, root, config.options)
     known = list(dataset.categories.values())
     for name in config.categories:
-        if name not in known:
+        if name not in (*known, *dataset.left_out):
             raise ConfigError(
                 f"dataset.categories: {name!r} is none of the categories of {dataset.name}: "
                 f"{', '.join(known)}"
             )
-    renamed = {i: config.categories.get(name, name) for i, name in dataset.categories.items()}
+    # A name that is also that of a category left out stands for that one: it was to be told apart.
+    aliases = {k: v for k, v in config.categories.items() if k not in dataset.left_out}
+    renamed = {i: aliases.get(name, name) for i, name in dataset.categories.items()}
     return replace(dataset, name=config.name or dataset.name, categories=renamed)
 
 

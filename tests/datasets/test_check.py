@@ -1,7 +1,9 @@
 """`dataset check`: every planted fault is named, and nothing where there is none."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from bench.cli import main
+from bench.datasets.base import DATASETS
 from bench.datasets.check import Findings, check, guess
 from bench.errors import ConfigError, DataError
 
@@ -178,7 +181,7 @@ def test_faults_planted_in_voc(tmp_path: Path) -> None:
     }
     assert found.remarks["categories that Pascal VOC does not have"] == ["dgo: 1 objects"]
     assert found.remarks["images without an annotation file"] == ["new.jpg"]
-    assert found.remarks["images without an object"] == ["e"]
+    assert found.remarks["images without an object"] == ["c.jpg", "e.jpg"]
 
 
 def test_only_deep_sees_damage_in_the_middle(tmp_path: Path) -> None:
@@ -204,6 +207,8 @@ def test_format_by_its_files(tmp_path: Path) -> None:
         ("h/1.jpg", "folder"),
         ("i/images/1.jpg", "folder"),
         ("j/2019/spring/1.jpg", "folder"),
+        ("k/cat/._1.jpg", "folder"),
+        ("l/__MACOSX/1.jpg", "folder"),
     ]:
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
@@ -233,3 +238,153 @@ def test_real_sets_have_no_faults(shared: Path, name: str, images: int) -> None:
     found = run(root, guess(root))
     assert kinds(found.faults) == {}
     assert found.facts["images"] == str(images)
+
+
+def test_linked_class_folders_are_known_by_their_images(tmp_path: Path) -> None:
+    picture(tmp_path / "store" / "cat" / "1.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "cat").symlink_to(tmp_path / "store" / "cat")
+    assert guess(tmp_path / "set") == "imagenet"
+    assert kinds(run(tmp_path / "set", "imagenet").faults) == {}
+
+
+NOTED: dict[str, tuple[Callable[[Path], None], str]] = {}
+
+
+def noted(format: str) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+    def register(make: Callable[[Path], None]) -> Callable[[Path], None]:
+        NOTED[make.__name__] = make, format
+        return make
+
+    return register
+
+
+@noted("coco")
+def oddities_of_coco(root: Path) -> None:
+    content = coco(root)
+    content["annotations"][0] |= {"iscrowd": "false", "id": 0}
+    content["annotations"][1] |= {"ignore": "no"}
+    del content["annotations"][2]["area"]
+    content["images"][0]["file_name"] = "./0.jpg"
+    content["categories"].append({"id": 0, "name": "things"})
+    for category in content["categories"][:2]:
+        category["supercategory"] = "things"
+    content["categories"].append({"id": 5})
+    picture(root / "images" / "extra.png")
+    write(root, content)
+
+
+@noted("imagenet")
+def oddities_of_labels_csv(root: Path) -> None:
+    for i in range(3):
+        picture(root / "images" / f"{i}.png", i)
+    text = " File ;CLASS_INDEX;wnid\n0.png;3.0;n2\n./1.png;5;n1\n"
+    (root / "labels.csv").write_text(text)
+
+
+@noted("imagenet")
+def oddities_of_class_folders(root: Path) -> None:
+    for i, name in enumerate(("class1", "class2", "class10")):
+        picture(root / name / "a.png", i)
+    (root / "class1" / "notes.txt").touch()
+    (root / "empty").mkdir()
+
+
+@noted("imagenet")
+def numbered_class_folders(root: Path) -> None:
+    for i in (3, 20):
+        picture(root / f"{i}" / "a.png", i)
+
+
+@noted("voc")
+def oddities_of_voc(root: Path) -> None:
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox>"
+    objects = "".join(
+        f"<object><name>helmet</name><difficult>{word}</difficult>{box}</object>"
+        for word in ("Unspecified", "True", "0")
+    )
+    for name in ("a", "b"):
+        picture(root / "JPEGImages" / f"{name}.png")
+    (root / "Annotations").mkdir()
+    (root / "Annotations" / "a.xml").write_text(f"<annotation>{objects}</annotation>")
+    (root / "Annotations" / "classes.txt").touch()
+
+
+@noted("folder")
+def oddities_of_a_folder(root: Path) -> None:
+    picture(root / "a.png")
+    (root / "loop").symlink_to(root)
+    (root / "notes.txt").touch()
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    Image.new("RGB", (30, 20)).save(root / "turned.jpg", exif=turned)
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_a_run_and_the_check_say_the_same(tmp_path: Path, name: str) -> None:
+    make, format = NOTED[name]
+    make(tmp_path)
+    found = run(tmp_path, format)
+    assert kinds(found.faults) == {}
+    task = {"task": "cls"} if format == "folder" else {}
+    data = DATASETS.get(format)(tmp_path, **task)
+    assert (
+        len(data.notes)
+        == {
+            "oddities_of_coco": 8,
+            "oddities_of_labels_csv": 6,
+            "oddities_of_class_folders": 3,
+            "numbered_class_folders": 1,
+            "oddities_of_voc": 5,
+            "oddities_of_a_folder": 4,
+        }[name]
+    )
+    for note in data.notes:
+        if note not in found.remarks["notes"]:
+            kind, _, cases = note.partition(": ")
+            assert cases == f"{len(found.remarks[kind])} ({', '.join(found.remarks[kind])})"
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_undecodable_names_are_passed_over_in_words_that_can_be_written(
+    tmp_path: Path, name: str
+) -> None:
+    make, format = NOTED[name]
+    make(tmp_path)
+    for folder in [tmp_path, *(p for p in tmp_path.iterdir() if p.is_dir() and p.name != "loop")]:
+        for rest in (b"/\xe9\x1b[31m.txt", b"/\xe9.xml" if format != "voc" else b"/\xe8"):
+            os.close(os.open(os.fsencode(folder) + rest, os.O_CREAT))
+    found = run(tmp_path, format)
+    assert kinds(found.faults) == {}
+    data = DATASETS.get(format)(tmp_path, **({"task": "cls"} if format == "folder" else {}))
+    said = "\n".join([*data.notes, *(case for cases in found.remarks.values() for case in cases)])
+    assert "\x1b" not in said
+    said.encode()
+    if format != "coco" and "csv" not in name:
+        assert "\\udce9" in said
+
+
+def test_what_a_reading_refuses_is_a_fault_in_the_same_words(tmp_path: Path) -> None:
+    content = coco(tmp_path, 12)
+    for i, change in enumerate(
+        [{"iscrowd": "maybe"}, {"bbox": "x"}, {"area": -1}, {"image_id": "0"}, {"id": None}]
+    ):
+        content["annotations"][i] |= change
+    content["images"][9]["file_name"] = "../secret.jpg"
+    content["images"][10]["height"] = "20"
+    content["categories"][1]["name"] = []
+    found = run(write(tmp_path, content), "coco")
+    assert kinds(found.faults) == {
+        "ids that are no integers": 1,
+        "unusable flags": 1,
+        "unusable boxes": 1,
+        "unusable areas": 1,
+        "annotations of unknown images": 1,
+        "names that cannot be used": 1,
+        "unusable image sizes": 1,
+        "unusable categories": 1,
+    }
+    (first,) = found.faults["ids that are no integers"]
+    with pytest.raises(DataError) as refused:
+        DATASETS.get("coco")(tmp_path)
+    assert str(refused.value) == (f"{tmp_path}/{first} (7 more faults: `dataset check` lists them)")

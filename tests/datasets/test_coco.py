@@ -215,6 +215,242 @@ def test_real_subset_agrees_with_pycocotools(capsys: pytest.CaptureFixture[str])
         assert sample.load().ndim == 3
 
 
+def changed(root: Path, kind: str, index: int, change: dict[str, Any]) -> Path:
+    content = document()
+    make(root, content)
+    content[kind][index] |= change
+    (root / "instances.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize("key", ["iscrowd", "ignore"])
+@pytest.mark.parametrize(
+    ("value", "read", "noted"),
+    [(0, 0, 0), (1, 1, 0), (False, 0, 0), (True, 1, 0), (0.0, 0, 0), (1.0, 1, 0), (None, 0, 1),
+     ("0", 0, 1), ("false", 0, 1), ("No", 0, 1), ("Unspecified", 0, 1), ("1", 1, 1),
+     ("TRUE", 1, 1)],
+)  # fmt: skip
+def test_flags_in_every_spelling(
+    tmp_path: Path, key: str, value: Any, read: int, noted: int
+) -> None:
+    data = load(changed(tmp_path, "annotations", 0, {key: value}))
+    assert data.samples[1].target[key].tolist()[0] == bool(read)
+    notes = [note for note in data.notes if note.startswith(f"{key} written otherwise")]
+    assert len(notes) == noted
+    assert all(f"{value!r} is read as {read}, 1 times" in note for note in notes)
+
+
+@pytest.mark.parametrize("key", ["iscrowd", "ignore"])
+@pytest.mark.parametrize("value", [2, -1, 0.5, "maybe", "2", [], {}, float("nan"), 10**30])
+def test_flags_without_a_meaning(tmp_path: Path, key: str, value: Any) -> None:
+    with pytest.raises(DataError, match=rf"annotation 5: {key} .*: 0 or 1, true or false"):
+        load(changed(tmp_path, "annotations", 0, {key: value}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"annotations": []},
+        {"annotations": [document()["annotations"][1]]},  # a crowd
+        {"annotations": [document()["annotations"][1] | {"iscrowd": "yes"}]},
+    ],
+)
+def test_nothing_to_find_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"instances\.json: .*nothing to find, and mAP would be"):
+        load(make(tmp_path, document() | change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [("annotations", {"id": 5.0, "image_id": 7.0, "category_id": 18.0}),
+     ("images", {"id": 7.0, "height": 20.0, "width": 30.0}),
+     ("categories", {"id": 18.0})],
+)  # fmt: skip
+def test_whole_numbers_may_be_floats(tmp_path: Path, kind: str, change: dict[str, Any]) -> None:
+    reference = load(make(tmp_path / "a"))
+    data = load(changed(tmp_path / "b", kind, 0, change))
+    assert data.annotations_sha256 == reference.annotations_sha256
+    assert data.categories == reference.categories
+    assert data.notes == []
+    assert data.samples[1].load().shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("value", ["7", "7.0", 7.5, True, [7], 2**63, float("inf"), "x"])
+@pytest.mark.parametrize(
+    ("kind", "key", "message"),
+    [
+        ("annotations", "image_id", "image_id .* is not among the file's"),
+        ("annotations", "category_id", "category_id .* is not among the file's"),
+        ("annotations", "id", "annotation with id .*an integer is expected"),
+        ("images", "id", "image with id .*an integer is expected"),
+        ("categories", "id", "category with id .*an integer is expected"),
+        ("images", "height", "image 7: height .*a whole number from 1 is expected"),
+        ("images", "width", "image 7: width .*a whole number from 1 is expected"),
+    ],
+)
+def test_other_numbers_are_refused_by_name(
+    tmp_path: Path, kind: str, key: str, message: str, value: Any
+) -> None:
+    if value == 2**63 and key in ("height", "width"):
+        value = 0
+    with pytest.raises(DataError, match=message):
+        load(changed(tmp_path, kind, 0, {key: value}))
+
+
+def test_a_size_of_floats_is_held_against_the_picture(tmp_path: Path) -> None:
+    data = load(changed(tmp_path, "images", 0, {"width": 640.0, "height": 480.0}))
+    with pytest.raises(DataError, match="annotated at 640×480"):
+        data.samples[1].load()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [["1", 2, 3, 4], [1, 2, 3, True], [1, 2, 3, 4, 5], "1 2 3 4", None, {}, [1e308, 0, 1e308, 1],
+     [0, 0, 1e200, 1e200], [-1e300, 0, 1, 1], [10**400, 0, 1, 1], [0, 0, -0.1, 1], [[1], 2, 3, 4],
+     [0, 0, 1e6, 1e6]],
+)  # fmt: skip
+@pytest.mark.parametrize("area", [9.5, None])
+def test_unusable_boxes(tmp_path: Path, box: Any, area: float | None) -> None:
+    with pytest.raises(DataError, match="annotation 5: bbox "):
+        load(changed(tmp_path, "annotations", 0, {"bbox": box, "area": area}))
+
+
+@pytest.mark.parametrize("area", [-1, 1.1e10, True, "9.5", float("nan"), 10**400, []])
+def test_unusable_areas(tmp_path: Path, area: Any) -> None:
+    with pytest.raises(DataError, match=r"annotation 5: area .*from 0 to 1e\+10"):
+        load(changed(tmp_path, "annotations", 0, {"area": area}))
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "a\0.png", "\ud800.png", "."])
+def test_names_that_cannot_be_used(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="image 7: the file name ") as refused:
+        load(changed(tmp_path, "images", 0, {"file_name": name}))
+    str(refused.value).encode()
+
+
+@pytest.mark.parametrize("name", [7, None, "", [], True])
+def test_images_without_a_name(tmp_path: Path, name: Any) -> None:
+    with pytest.raises(DataError, match="image 7 has no file_name"):
+        load(changed(tmp_path, "images", 0, {"file_name": name}))
+
+
+def test_names_of_one_file_in_two_forms(tmp_path: Path) -> None:
+    data = load(changed(tmp_path, "images", 0, {"file_name": "../images/./b.png"}))
+    assert [s.name for s in data.samples] == ["it's a.png", "b.png", "none.png"]
+    assert data.notes == ["file names taken in a shorter form: 1 (../images/./b.png as b.png)"]
+    content = document()
+    content["images"][0]["file_name"] = "./none.png"
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"'none\.png' belongs to more than one image"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "read"), [("[red] dog", "[red] dog"), (5, "5"), (None, "18")])
+def test_names_of_categories(tmp_path: Path, name: Any, read: str) -> None:
+    assert load(changed(tmp_path, "categories", 0, {"name": name})).categories[18] == read
+
+
+@pytest.mark.parametrize("name", ["", "  ", [], {}, True, 1.5, "\ud800", "a\0"])
+def test_unusable_names_of_categories(tmp_path: Path, name: Any) -> None:
+    with pytest.raises(DataError, match=r"category 18: name .*: a text is expected"):
+        load(changed(tmp_path, "categories", 0, {"name": name}))
+
+
+@pytest.mark.parametrize("root", ["things", "dog", "car"])
+def test_a_category_that_only_stands_above_others_is_left_out(tmp_path: Path, root: str) -> None:
+    content = document()
+    content["categories"] = [
+        {"id": 0, "name": root, "supercategory": "none"},
+        *({**category, "supercategory": root} for category in content["categories"]),
+    ]
+    data = load(make(tmp_path, content))
+    assert data.categories == {3: "car", 18: "dog"}
+    assert data.notes == [f"supercategories without objects, left out: 1 ({root} (id 0))"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"id": 0, "name": "things", "supercategory": "things"},  # names itself alone
+        {"id": 0, "name": "cat", "supercategory": "animal"},
+        {"id": 0, "name": "None"},
+        {"id": 0, "name": "dog"},
+        {"id": 0, "name": "[]", "supercategory": []},
+    ],
+)
+def test_other_categories_without_objects_stay(tmp_path: Path, extra: dict[str, Any]) -> None:
+    content = document()
+    content["categories"].append(extra)
+    assert load(make(tmp_path, content)).categories[0] == extra["name"]
+
+
+def test_a_supercategory_with_objects_stays(tmp_path: Path) -> None:
+    content = document()
+    content["categories"][0]["supercategory"] = "car"
+    data = load(make(tmp_path, content))
+    assert data.categories == {3: "car", 18: "dog"}
+    assert data.notes == []
+
+
+def test_byte_order_marks(tmp_path: Path) -> None:
+    make(tmp_path)
+    file = tmp_path / "instances.json"
+    reference, text = load(tmp_path), file.read_text()
+    file.write_bytes(text.encode("utf-8-sig"))
+    assert load(tmp_path).annotations_sha256 == reference.annotations_sha256
+    for encoding in ("utf-16", "utf-32"):
+        file.write_bytes(text.encode(encoding))
+        with pytest.raises(DataError, match=r"instances\.json: .*UTF-16.*save it as UTF-8"):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('"categories": [', '"images": [], "categories": [', "images"),
+        ('"id": 7', '"id": 8, "id": 7', "id"),
+        ('"bbox": [0.1', '"bbox": [], "bbox": [0.1', "bbox"),
+    ],
+)
+def test_keys_that_stand_twice(tmp_path: Path, old: str, new: str, key: str) -> None:
+    make(tmp_path)
+    file = tmp_path / "instances.json"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=rf"instances\.json: .*key '{key}' stands twice"):
+        load(tmp_path)
+
+
+def test_numbers_that_nothing_reads_may_be_anything(tmp_path: Path) -> None:
+    content = document()
+    content["annotations"][0]["score"] = float("nan")
+    content["info"] = {"version": float("inf")}
+    assert len(load(make(tmp_path, content)).samples) == 3
+
+
+@pytest.mark.parametrize("link", ["gone.png", "b.png"])
+def test_images_that_are_links(tmp_path: Path, link: str) -> None:
+    make(tmp_path / "set")
+    (tmp_path / "set" / "images").rename(tmp_path / "store")
+    (tmp_path / "set" / "images").symlink_to(tmp_path / "store")
+    assert load(tmp_path / "set").samples[0].load().shape == (20, 30, 3)
+    (tmp_path / "store" / "b.png").rename(tmp_path / "b.png")
+    (tmp_path / "store" / "b.png").symlink_to(tmp_path / link)
+    if link == "b.png":
+        assert load(tmp_path / "set").samples[1].load().shape == (20, 30, 3)
+    else:
+        with pytest.raises(DataError, match=r"1 of 3 images are missing: b\.png"):
+            load(tmp_path / "set")
+
+
+def test_images_that_nothing_names_are_said(tmp_path: Path) -> None:
+    make(tmp_path)
+    for name in ("more.png", "._b.png", "Thumbs.db"):
+        (tmp_path / "images" / name).touch()
+    assert load(tmp_path).notes == ["image files that no annotation names: 1 (more.png)"]
+
+
 # Pixels of a file
 
 

@@ -93,7 +93,9 @@ def test_folder_per_class(tmp_path: Path) -> None:
     assert [s.name for s in data.samples] == ["cat's eye/3.png", "zebra/1.JPG", "zebra/2.png"]
     assert [int(s.target["label"]) for s in data.samples] == [0, 1, 1]
     assert data.categories == {0: "cat's eye", 1: "zebra"}
-    assert data.notes == ["1 entries of the class folders are not images and were left out"]
+    assert data.notes == [
+        "entries of class folders that are not images, left out: 1 (zebra/notes.txt)"
+    ]
 
 
 def test_class_folders_by_wnid_have_the_standard_indices(tmp_path: Path) -> None:
@@ -126,6 +128,189 @@ def test_labels_number_as_many_classes_as_there_are_folders(tmp_path: Path) -> N
     (tmp_path / "csv").mkdir()
     text = "file,class_index\na.png,4\n"
     assert load(with_csv(tmp_path / "csv", text, ["a.png"])).n_classes is None
+
+
+def classes(root: Path, *names: str) -> Path:
+    for name in names:
+        picture(root / name / "a.png")
+    return root
+
+
+NUMBERED = "class folders are named by numbers, which are taken as class indices"
+
+
+@pytest.mark.parametrize(
+    ("names", "n_classes"),
+    [
+        ([str(i) for i in range(12)], 12),
+        ([f"{i:02d}" for i in range(12)], 12),
+        (["00", "1", "002", "03"], 4),
+        (["0"], 1),
+        (["2", "10", "9"], None),
+        (["0", "1", "3"], None),
+        (["999", "1000"], None),
+    ],
+)
+def test_class_folders_named_by_numbers(
+    tmp_path: Path, names: list[str], n_classes: int | None
+) -> None:
+    data = load(classes(tmp_path, *names))
+    in_order = sorted(names, key=int)
+    assert [s.name for s in data.samples] == [f"{name}/a.png" for name in in_order]
+    assert [int(s.target["label"]) for s in data.samples] == [int(name) for name in in_order]
+    assert data.categories == {int(name): name for name in in_order}
+    assert data.n_classes == n_classes
+    assert data.notes == [NUMBERED]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1", "2", "3"], r"numbered from 1 to 3, but class indices count from 0.*labels\.csv"),
+        (["1"], "numbered from 1 to 1"),
+        (["01", "02"], "numbered from 1 to 2"),
+        (["0", "1", "cat"], r"2 of 3 class folders are named by numbers, but cat is no whole"),
+        (["0", "-1"], "but -1 is no whole number"),
+        (["0", "1.0", "2.5"], "but 1.0, 2.5 are no whole number"),
+        (["0", "+1"], r"but \+1 is no whole number"),
+        (["٠", "١"], "but ٠, ١ are no whole number"),
+        (["1", "01", "0"], "class folders 01, 1 are the same number"),
+        (["0", "9" * 30], "an index is at most 2147483647"),
+        (["Dog", "cat", "dog"], "'Dog', 'dog' differ in case or blanks only"),
+        (["dog ", "dog"], "differ in case or blanks only"),
+        (["caf\u00e9", "cafe\u0301"], "differ in case or blanks only"),
+    ],
+)
+def test_class_folders_of_more_than_one_numbering(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load(classes(tmp_path, *names))
+
+
+@pytest.mark.parametrize(
+    ("names", "noted"),
+    [
+        (["ant", "bee", "cow"], False),
+        (["class 01", "class 02", "class 10"], False),
+        (["class 1", "class 10", "class 2"], True),
+        (["Zebra", "ant"], True),
+    ],
+)
+def test_an_order_that_may_surprise_is_said(tmp_path: Path, names: list[str], noted: bool) -> None:
+    data = load(classes(tmp_path, *names))
+    assert data.categories == dict(enumerate(names))
+    assert data.n_classes == len(names)
+    assert len(data.notes) == noted
+    assert all("in the order of their names as texts" in note for note in data.notes)
+
+
+def test_linked_class_folders(tmp_path: Path) -> None:
+    root = classes(tmp_path / "set", "bee")
+    classes(tmp_path / "store", "a")
+    (root / "ant").symlink_to(tmp_path / "store" / "a")
+    (root / "loop").symlink_to(root)
+    data = load(root)
+    assert data.categories == {0: "ant", 1: "bee"}
+    assert data.n_classes == 2
+    assert data.notes == ["links to folders that are taken already: 1 (loop)"]
+    (root / "wasp").symlink_to(root / "bee")
+    with pytest.raises(DataError, match="class folders bee, wasp are the same folder"):
+        load(root)
+
+
+@pytest.mark.parametrize("name", ["gone", "bee/gone.png"])
+def test_links_that_lead_nowhere(tmp_path: Path, name: str) -> None:
+    classes(tmp_path, "bee")
+    (tmp_path / name).symlink_to(tmp_path / "nothing")
+    with pytest.raises(DataError, match=f"{name}: the link leads nowhere"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cat/._a.png", "__MACOSX/a.png", ".x/a.png", "cat/Thumbs.db"])
+def test_what_systems_leave_behind_is_no_class_and_no_image(tmp_path: Path, name: str) -> None:
+    classes(tmp_path, "cat", "dog")
+    picture(tmp_path / name) if name.endswith("png") else (tmp_path / name).touch()
+    data = load(tmp_path)
+    assert data.categories == {0: "cat", 1: "dog"}
+    assert len(data.samples) == 2
+    assert data.notes == []
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("file;class_index\na.png;4\nb, c.png;7\n", 1),
+        ("file\tclass_index\na.png\t4\nb, c.png\t7\n", 1),
+        (' File , Class_Index\na.png, 4 \n"b, c.png",007\n', 1),
+        ('\ufeff"file","class_index"\r\n"a.png","4"\r\n\r\n"b, c.png","7"\r\n,\r\n', 0),
+        ('\n\nfile,class_index\n\na.png,4\n  \n"b, c.png",7\n\n', 0),
+        ('file,class_index\na.png,4.0\n"b, c.png",7.\n', 1),
+        ('file,class_index\n./a.png,4\n"x/../b, c.png",7\n', 1),
+        ('file,class_index\n../images/a.png,4\n"b, c.png",7\n', 1),
+        ('class_index,other,file\n4,,a.png\n7,x,"b, c.png"\n', 0),
+        ('file,class_index\ra.png,4\r"b, c.png",7\r', 0),
+    ],
+)
+def test_ways_to_write_labels_csv(tmp_path: Path, text: str, notes: int) -> None:
+    data = load(with_csv(tmp_path, text, ["a.png", "b, c.png"]))
+    assert [(s.name, int(s.target["label"])) for s in data.samples] == [
+        ("a.png", 4), ("b, c.png", 7)
+    ]  # fmt: skip
+    assert len(data.notes) == notes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,class_index\na.png,+3\n", r"line 2: class_index '\+3'"),
+        ("file,class_index\na.png,٣\n", "line 2: class_index '٣'"),
+        ("file,class_index\na.png,3.5\n", r"line 2: class_index '3\.5'"),
+        ("file,class_index\na.png,1e3\n", "line 2: class_index '1e3'"),
+        ("file,class_index\na.png,1_0\n", "line 2: class_index '1_0'"),
+        ("file,class_index\na.png,nan\n", "line 2: class_index 'nan'"),
+        (f"file,class_index\na.png,{10**30}\n", "class_index '10+': an integer from 0 to 2147"),
+        (f"file,class_index\na.png,{'9' * 5000}\n", "an integer from 0 to 2147483647"),
+        ("file,class_index\nx,a.png,3\n", "line 2: 3 fields, but 2 columns"),
+        ("file,class_index,name\na.png,3\n", "line 2: 2 fields, but 3 columns"),
+        ('file,class_index\n"a.png,3\nb.png,4\n', r"line 3: .*double quote not closed"),
+        ('file,class_index,name\na.png,3,"x\nb.png,4,y"\n', r"line 3: 'x\\nb.*quote not closed"),
+        ('file,class_index\n"a"b.png,3\n', r"line 2: .*double quote"),
+        ("file,class_index\na\0.png,3\n", r"line 2: 'a\\x00\.png': .*control"),
+        ("file,class_index,File\na.png,3,b.png\n", "more than one column 'file'"),
+        ("file,class_index,class_index\na.png,3,4\n", "more than one column 'class_index'"),
+        ("file;label\na.png;3\n", "no column 'file'; it has: file;label"),
+        (
+            "file,class_index\n../a.png,3\n",
+            r"line 2: the file name '\.\./a\.png' leaves the folder",
+        ),
+        ("file,class_index\n/etc/passwd,3\n", "line 2: the file name '/etc/passwd' leaves"),
+        ("file,class_index\na.png,3\n./a.png,3\n", r"line 3: 'a\.png' is listed twice"),
+    ],
+)
+def test_labels_csv_that_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(with_csv(tmp_path, text, ["a.png"]))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_labels_csv_in_another_encoding(tmp_path: Path, encoding: str) -> None:
+    with_csv(tmp_path, "", ["a.png"])
+    text = "file,class_index,name\na.png,3,é\n"
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(DataError, match=r"labels\.csv: it is .*; save it as UTF-8"):
+        load(tmp_path)
+
+
+def test_labels_csv_that_is_no_file(tmp_path: Path) -> None:
+    classes(tmp_path, "images", "cat")
+    (tmp_path / "labels.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match=r"labels\.csv: cannot be read"):
+        load(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+    (tmp_path / "labels.csv").mkdir()
+    with pytest.raises(DataError, match=r"labels\.csv: cannot be read"):
+        load(tmp_path)
 
 
 def devkit(root: Path, truth: list[int]) -> Path:
@@ -176,6 +361,9 @@ def test_devkit_with_a_part_of_the_images_in_folders(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [int(s.target["label"]) for s in data.samples] == [2, 0]
     assert data.notes == ["1 of the 3 validation images are not there"]
+    picture(root / "images" / "more" / "ILSVRC2012_val_00000003.JPEG")
+    with pytest.raises(DataError, match=r"some/ILSVRC.*3\.JPEG: the same image as .*more"):
+        load(root)
 
 
 def test_devkit_that_does_not_fit(tmp_path: Path) -> None:
