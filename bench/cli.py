@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench.boundary import FAILED, answered, prepared
@@ -354,11 +355,12 @@ def _print_plan(experiments: "list[Experiment]") -> None:
             f"{m}{' (anchor)' if m == e.config.anchor else ''}: {', '.join(map(str, qps))}"
             for m, qps in e.grid().items()
         )
+        names = "\n".join(f"{m.spec.name} ({m.view.split(':')[0]} view)" for m in e.models)
         table.add_row(
-            e.dataset.name,
+            escape(e.dataset.name),
             str(n),
-            "\n".join(f"{m.spec.name} ({m.view.split(':')[0]} view)" for m in e.models),
-            grid,
+            escape(names),
+            escape(grid),
             str(n * points * len(e.views)),
             str(n * (points + 1) * len(e.models)),
         )
@@ -374,7 +376,10 @@ def _print_cost(experiments: "list[Experiment]", jobs: int) -> None:
     for e in experiments:
         for what, each, times in cost.estimate(e, jobs):
             table.add_row(
-                e.dataset.name, what, f"{each:.2f} s", f"× {times} = {each * times:.0f} s"
+                escape(e.dataset.name),
+                escape(what),
+                f"{each:.2f} s",
+                f"× {times} = {each * times:.0f} s",
             )
             total += each * times
     err.print(table)
@@ -389,14 +394,15 @@ def _print_bd(bd: "pd.DataFrame", interpolation: str) -> None:
     table = Table("data set", "model", "metric", "method", "BD-rate", "95 % interval")
     for row in bd[bd["interpolation"] == interpolation].itertuples():
         ok = row.status == "ok"
-        interval = "" if row.ci_low != row.ci_low else f"{row.ci_low:+.1f} … {row.ci_high:+.1f} %"
+        withheld = row.ci_low != row.ci_low
+        interval = row.reason if withheld else f"{row.ci_low:+.1f} … {row.ci_high:+.1f} %"
         table.add_row(
-            row.dataset,
-            row.model,
+            escape(row.dataset),
+            escape(row.model),
             row.metric,
-            f"{row.method} vs {row.anchor}",
+            escape(f"{row.method} vs {row.anchor}"),
             f"{row.bd_rate:+.1f} %" if ok else "undefined",
-            interval if ok else row.reason,
+            escape(interval if ok else row.reason),
         )
     out.print(table)
 
@@ -452,12 +458,12 @@ def _power(a: argparse.Namespace) -> None:
     rows = power_table(measurements, analysis.policy, analysis.interpolation, a.effect, a.power)
     for row in rows:
         table.add_row(
-            row.dataset,
-            row.model,
+            escape(row.dataset),
+            escape(row.model),
             row.metric,
-            f"{row.method} vs {row.anchor}",
+            escape(f"{row.method} vs {row.anchor}"),
             str(row.n_images),
-            row.reason if row.detectable is None else f"{row.detectable:.1f} %",
+            escape(row.reason) if row.detectable is None else f"{row.detectable:.1f} %",
             "" if row.images_needed is None else f"{row.images_needed:,} images",
         )
     out.print(table)
@@ -488,7 +494,9 @@ def _train(a: argparse.Namespace) -> None:
 
 
 def _doctor(a: argparse.Namespace) -> None:
+    # A backend of matplotlib that is named but not there would make libraries look broken.
     from bench import doctor
+    from bench.analysis import plain_matplotlib  # noqa: F401
 
     findings = []
     for finding in doctor.examine():
@@ -617,10 +625,10 @@ def _dataset(a: argparse.Namespace) -> int:
     format = a.format or check.guess(a.root)
     with Progress(err, quiet=False) as progress:
         findings = check.check(a.root, format, options, a.deep, progress.start)
-    table = Table("", f"{a.root}", show_header=True)
+    table = Table("", escape(f"{a.root}"), show_header=True)
     table.add_row("format", format + ("" if a.format else " (by its files)"))
     for name, value in findings.facts.items():
-        table.add_row(name, value)
+        table.add_row(escape(name), escape(value))
     out.print(table)
     for title, style, kinds in (
         ("fault", "red", findings.faults),

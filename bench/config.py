@@ -1,11 +1,17 @@
 """The benchmark described by a YAML file: validated whole before anything is computed."""
 
-from collections.abc import Collection, Mapping
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,6 +21,59 @@ from pydantic import (
 )
 
 from bench.errors import ConfigError
+from bench.tasks import AGREEMENTS, TASKS
+
+LARGEST, MOST, DEEPEST = 1_000_000, 10_000, 50
+"""Bytes of a file, values in it with every alias written out, and levels of lists and mappings:
+many times what a benchmark takes, and little enough to be read at once."""
+LARGEST_INT = 2**63 - 1
+LONGEST_NAME, LONGEST_PATH = 200, 4096
+"""Characters."""
+CLEAN = "uncompressed"
+"""What results call the pictures as they are; no method may have that name."""
+MOST_RESAMPLES = 10_000
+"""Their ends of an interval are known to 1 % of its width, and the draws of 5,000 images still fit
+in memory (400 MB)."""
+LARGEST_SEED = 2**32 - 1
+MOST_QPS = 1000
+SHOWN = 20
+"""Faults in a message."""
+
+
+def name_fault(name: str, longest: int = LONGEST_NAME) -> str:
+    """Why a name cannot stand in tables, pages and file names; empty if it can."""
+    if not any(c.isprintable() and not c.isspace() for c in name):
+        return "is empty or blank"
+    # Control characters, half characters (surrogates), and those that no XML may hold.
+    if any(unicodedata.category(c) in ("Cc", "Cs") or ord(c) & 0xFFFE == 0xFFFE for c in name):
+        return "holds a control character or one that is no text"
+    if len(name) > longest:
+        return f"has {len(name)} characters, {longest} are allowed"
+    return ""
+
+
+def _checked(longest: int) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        if fault := name_fault(name, longest):
+            raise ValueError(f"the name {fault}; printable text is expected")
+        return name
+
+    return check
+
+
+def _path(text: str) -> str:
+    half = any("\ud800" <= c <= "\udfff" for c in text)  # a manifest could not hold it
+    if not text or len(text) > LONGEST_PATH or "\0" in text or half:
+        raise ValueError(f"this is no path of 1 to {LONGEST_PATH} characters of text")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_checked(LONGEST_NAME))]
+LongName = Annotated[str, AfterValidator(_checked(LONGEST_PATH))]
+PathText = Annotated[str, AfterValidator(_path)]
+# Strict: a number in quotes, or true for 1, is more likely a mistake than meant.
+Int = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -28,10 +87,10 @@ class DatasetConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     format: str
-    root: str | None = None
+    root: PathText | None = None
     view: Literal["native", "model"] = "native"
-    name: str | None = None
-    categories: dict[str, str] = {}
+    name: Name | None = None
+    categories: dict[Name, Name] = {}
     """The data set's name of a category → the model's, where the two differ."""
 
     @property
@@ -44,8 +103,8 @@ class ModelConfig(_Strict):
     null for --weights or what ships."""
 
     library: str
-    name: str
-    weights: str | None = None
+    name: LongName
+    weights: PathText | None = None
 
 
 class MethodConfig(_Strict):
@@ -54,14 +113,21 @@ class MethodConfig(_Strict):
 
     codec: str | dict[str, Any]
     preprocessor: dict[str, Any] | None = None
-    qps: list[int] | None = Field(default=None, min_length=1)
+    qps: list[Int] | None = Field(default=None, min_length=1, max_length=MOST_QPS)
+
+    @field_validator("qps")
+    @classmethod
+    def _different(cls, qps: list[int] | None) -> list[int] | None:
+        if twice := _twice(qps or []):
+            raise ValueError(f"{twice[0]} stands twice; different QPs are expected")
+        return qps
 
 
 class Expected(BaseModel):
     """Clean scores as [value, tolerance] on the data set of this fingerprint."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, tuple[float, float]]
+    __pydantic_extra__: dict[str, tuple[Number, Annotated[Number, Field(ge=0)]]]
 
     dataset: str = Field(pattern="^sha256:[0-9a-f]{64}$")
 
@@ -75,11 +141,13 @@ class ExperimentConfig(_Strict):
     dataset: DatasetConfig
     models: list[ModelConfig] = Field(min_length=1)
     anchor: str
-    methods: dict[str, MethodConfig] = Field(min_length=1)
+    methods: dict[Name, MethodConfig] = Field(min_length=1)
     expected: Expected | None = None
 
     @model_validator(mode="after")
     def _anchor_has_a_grid(self) -> "ExperimentConfig":
+        if CLEAN in self.methods:
+            raise ValueError(f"methods.{CLEAN}: results call the pictures as they are so")
         if self.anchor not in self.methods:
             raise ValueError(
                 f"anchor {self.anchor!r} is not one of the methods: {', '.join(self.methods)}"
@@ -88,23 +156,36 @@ class ExperimentConfig(_Strict):
             raise ValueError(f"methods.{self.anchor}.qps: the anchor needs its list of QPs")
         return self
 
+    @model_validator(mode="after")
+    def _expected_scores_exist(self) -> "ExperimentConfig":
+        tasks = (TASKS[self.task], AGREEMENTS[self.task])
+        known = list(dict.fromkeys(metric.name for task in tasks for metric in task.metrics))
+        for name in self.expected.scores if self.expected else ():
+            if name not in known:
+                raise ValueError(
+                    f"expected.{name}: task {self.task} has no such score; there are: "
+                    f"{', '.join(known)}"
+                )
+        return self
+
 
 class AnalysisConfig(_Strict):
     """How curves become numbers; the named interpolation is the one that gates."""
 
     interpolation: Literal["pchip", "akima"] = "pchip"
     policy: Literal["pareto", "isotonic", "raw"] = "pareto"
-    resamples: int = Field(default=1000, ge=0)
-    seed: int = 0
-    within: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
+    resamples: Int = Field(default=1000, ge=0, le=MOST_RESAMPLES)
+    seed: Int = Field(default=0, ge=0, le=LARGEST_SEED)
+    within: tuple[Number, ...] = Field(default=(1.0, 2.0, 5.0, 10.0), max_length=100)
     """Percent below the clean score at which rates are compared; BD-rate over the accuracies from
     the first to the last."""
 
     @field_validator("within")
     @classmethod
     def _ascending(cls, within: tuple[float, ...]) -> tuple[float, ...]:
-        if len(within) < 2 or list(within) != sorted(set(within)) or within[0] < 0:
-            raise ValueError("two or more rising percentages from 0 up are expected")
+        rising = list(within) == sorted(set(within))
+        if len(within) < 2 or not rising or within[0] < 0 or within[-1] >= 100:
+            raise ValueError("two or more rising percentages from 0 up and below 100 are expected")
         return within
 
 
@@ -121,11 +202,15 @@ def load(path: Path, overrides: list[str] | None = None) -> BenchConfig:
 def read(path: Path, overrides: list[str] | None = None) -> Any:
     """The file's YAML; `overrides` are `key.path=value` with YAML values. Raises ConfigError."""
     try:
-        raw = yaml.safe_load(path.read_text())
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise ConfigError(f"config {path}: there is no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} is not valid YAML: {error}") from None
+    except (OSError, ValueError) as error:  # a folder, no permission, a NUL in the name
+        raise ConfigError(f"config {path} cannot be read: {error}") from None
+    if len(content) > LARGEST:
+        raise ConfigError(f"config {path} has more than {LARGEST:,} bytes: this is no config")
+    raw = _parsed(content, f"config {path}")
     for override in overrides or []:
         _override(raw, override)
     return raw
@@ -137,42 +222,255 @@ def validate(raw: Any, where: str) -> BenchConfig:
     try:
         return BenchConfig.model_validate(raw)
     except ValidationError as error:
-        lines = []
-        for e in error.errors():
-            key = ".".join(map(str, e["loc"])) or "the config"
-            given = "" if isinstance(e["input"], dict | list) else f" (given: {e['input']!r})"
-            lines.append(f"  {key}: {e['msg']}{given}")
-        raise ConfigError(f"config {where}:\n" + "\n".join(lines)) from None
+        faults = error.errors(include_url=False)
+    lines = []
+    for fault in faults[:SHOWN]:
+        key = ".".join(_shown(part) for part in fault["loc"] if part != "[key]") or "the config"
+        given = fault["input"]
+        said = "" if isinstance(given, dict | list | tuple) else f" (given: {_cut(repr(given))})"
+        lines.append(f"  {key}: {fault['msg'].removeprefix('Value error, ')}{said}")
+    if len(faults) > SHOWN:
+        lines.append(f"  … and {len(faults) - SHOWN} more")
+    raise ConfigError(f"config {where}:\n" + "\n".join(lines))
+
+
+def _shown(part: int | str) -> str:
+    text = str(part)
+    return _cut(text if text and text.isprintable() else repr(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+# --- YAML -----------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without what would become another value than the one that was meant."""
+
+    def __init__(self, stream: bytes | str) -> None:
+        super().__init__(stream)
+        self._values = self._depth = 0
+        self._checked: set[int] = set()
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._values += 1
+        self._depth += 1
+        if self._values > MOST:
+            raise self._refusal(f"there are more than {MOST:,} values", parent)
+        if self._depth > DEEPEST:
+            raise self._refusal(f"this is nested more than {DEEPEST} deep", parent)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put in what `<<` names; before that every key has to be one of a kind."""
+        if id(node) not in self._checked:
+            self._checked.add(id(node))
+            self._check_keys(node)
+        super().flatten_mapping(node)
+        if len(node.value) > MOST:
+            raise self._refusal(f"there are more than {MOST:,} values", node)
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
+        lines: dict[str | int, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int) or isinstance(key, bool):
+                raise self._refusal(
+                    f"the key {_cut(repr(key))} is neither text nor a whole number; write it in "
+                    "quotes if it is meant as text",
+                    key_node,
+                )
+            line = key_node.start_mark.line + 1
+            if key in lines:
+                raise self._refusal(
+                    f"the key {_cut(repr(key))} stands on line {lines[key]} and again on line "
+                    f"{line}; keep one of them",
+                    key_node,
+                )
+            lines[key] = line
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = self.construct_scalar(node)
+        if not re.fullmatch(r"[-+]?(0|[1-9][0-9_]{0,30}|0x[0-9a-fA-F]{1,16})", text):
+            raise self._refusal(
+                f"{_cut(text)} is no plain decimal number; write it without a leading 0, or in "
+                "quotes if it is text",
+                node,
+            )
+        value = super().construct_yaml_int(node)
+        if abs(value) > LARGEST_INT:
+            raise self._refusal(f"{_cut(text)} is too large: at most 2^63 − 1 is allowed", node)
+        return value
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        text = self.construct_scalar(node)
+        if ":" in text:
+            raise self._refusal(f"{_cut(text)} is no number; write it in quotes", node)
+        value = super().construct_yaml_float(node)
+        if not math.isfinite(value):
+            raise self._refusal(f"{_cut(text)} is no finite number", node)
+        return value
+
+    def refuse(self, node: yaml.Node) -> None:
+        kind = node.tag.rpartition(":")[2]
+        raise self._refusal(
+            f"this is a {kind}; text, numbers, true, false, null, lists and mappings are allowed. "
+            "Write it in quotes if it is meant as text",
+            node,
+        )
+
+    @staticmethod
+    def _refusal(problem: str, place: Any) -> yaml.MarkedYAMLError:
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
+for _tag, _constructor in {
+    "int": _Loader.construct_yaml_int,
+    "float": _Loader.construct_yaml_float,
+    **dict.fromkeys(("timestamp", "binary", "set", "omap", "pairs"), _Loader.refuse),
+}.items():
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _constructor)
+
+
+def _parsed(text: bytes | str, where: str) -> Any:
+    """YAML → values of its own, of the kinds that JSON has. Raises ConfigError naming `where`."""
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(
+            f"{where} is not valid YAML: {at}{error.problem or error.context}"
+        ) from None
+    except yaml.YAMLError as error:  # characters that are no text in UTF-8 or UTF-16
+        raise ConfigError(f"{where} is not valid YAML: {error}") from None
+    except Exception as error:  # whatever its conversion of a tagged value raises
+        raise ConfigError(f"{where} is not valid YAML: {type(error).__name__}: {error}") from None
+    return _own(value, where, (), count(1))
+
+
+def _own(value: Any, where: str, key: tuple[str, ...], values: Iterator[int]) -> Any:
+    """A copy that shares nothing with itself, as what YAML's aliases name does.
+
+    Raises ConfigError naming the key where that is too much, and where text is none.
+    """
+    if next(values) > MOST:
+        raise ConfigError(f"{where}: with its aliases written out it has over {MOST:,} values")
+    if len(key) > DEEPEST:
+        raise ConfigError(f"{where}: {'.'.join(key[:5])}… is nested over {DEEPEST} deep")
+    if isinstance(value, dict):
+        return {
+            _own(k, where, key, values): _own(v, where, (*key, _shown(k)), values)
+            for k, v in value.items()
+        }
+    if isinstance(value, list):
+        return [_own(v, where, (*key, str(i)), values) for i, v in enumerate(value)]
+    if isinstance(value, str):
+        try:
+            # JSON writes a character beyond 16 bits as two halves, which are put together here.
+            whole = value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            whole = "\0"
+        if "\0" in whole:
+            raise ConfigError(
+                f"{where}: {'.'.join(key) or 'the value'}: {_cut(repr(value))} holds a character "
+                "that is no text"
+            )
+        return whole
+    return value
+
+
+# --- the command line's options -------------------------------------------------------------------
 
 
 def _override(raw: Any, override: str) -> None:
     key, found, text = override.partition("=")
-    if not found:
-        raise ConfigError(f"--set {override}: expected key=value, e.g. analysis.resamples=1000")
-    *parents, last = key.split(".")
+    said = f"--set {_shown(override)}"
+    *parents, last = parts = key.split(".")
+    if not found or not all(parts) or len(parts) > DEEPEST:
+        raise ConfigError(f"{said}: expected key=value, e.g. analysis.resamples=1000")
     node = raw
-    try:
-        for part in parents:
-            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(text)
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+    for part in parents:
+        at = _at(node, part, said)
+        node = node.setdefault(at, {}) if isinstance(node, dict) else node[at]
+    at = _at(node, last, said)
+    node[at] = _parsed(text, said)
+
+
+def _at(node: Any, part: str, said: str) -> str | int:
+    """The key, or the position in a list, that a part of `--set`'s key names."""
+    position = int(part) if re.fullmatch("[0-9]{1,9}", part) else None
+    if isinstance(node, dict):
+        if position is not None and position in node and part not in node:
+            return position
+        return part
+    if not isinstance(node, list):
         raise ConfigError(
-            f"--set {override}: {key} leads nowhere in the config ({error})"
-        ) from None
+            f"{said} leads nowhere in the config: {_shown(part)} is below "
+            f"{'nothing' if node is None else _cut(repr(node))}, which has no keys"
+        )
+    if position is None or position >= len(node):
+        raise ConfigError(
+            f"{said} leads nowhere in the config: {_shown(part)} is no position in a list of "
+            f"{len(node)}, which are counted from 0"
+        )
+    return position
 
 
 def per_task(option: str, text: str | None, names: Collection[str] = ()) -> dict[str, str]:
-    """`DIR`, or `det=DIR,cls=DIR` → by task or one of `names`; the empty key holds for all."""
+    """`DIR`, or `det=DIR,cls=DIR` → by task or one of `names`; the empty key holds for all.
+
+    Raises ConfigError for a mixture of the two, an empty value, and a key that stands twice.
+    """
     if text is None:
         return {}
+    # The longest first: a model's name may go on where another one's ends.
+    keys = sorted({"det", "cls", *names}, key=len, reverse=True)
     parts = text.split(",")
-    if names and all(p.partition("=")[0] in {"det", "cls", *names} for p in parts):
-        return dict(p.split("=", 1) for p in parts)
-    if all(p.startswith(("det=", "cls=")) for p in parts):
-        return dict(p.split("=", 1) for p in parts)
-    if len(parts) > 1 and any(p.startswith(("det=", "cls=")) for p in parts):
-        raise ConfigError(f"{option} {text}: give one value, or det=…,cls=…")
-    return {"": text}
+    named = [next((k for k in keys if part.startswith(f"{k}=")), None) for part in parts]
+    if not any(named):
+        parts, named = [text], [""]
+    pairs = [
+        (k, p[len(k) + 1 :] if k else p) for k, p in zip(named, parts, strict=True) if k is not None
+    ]
+    said = f"{option} {_shown(text)}"
+    if len(pairs) < len(parts):
+        raise ConfigError(
+            f"{said}: give one value, or det=…,cls=…; a path with a comma goes into the config"
+        )
+    if any(not value for _, value in pairs):
+        raise ConfigError(f"{said}: a value is empty")
+    if twice := _twice(k for k, _ in pairs):
+        raise ConfigError(f"{said}: {twice[0]} stands twice")
+    return dict(pairs)
+
+
+def _twice(values: Iterable[Hashable]) -> list[Hashable]:
+    """Those that stand more than once."""
+    return [value for value, times in Counter(values).items() if times > 1]
+
+
+def _check_list(option: str, values: Sequence[Hashable] | None) -> None:
+    """Raises ConfigError for an option that is there and names nothing, or one thing twice."""
+    if values is not None and not values:
+        raise ConfigError(f"{option}: it names nothing; leave it out to take all of the config's")
+    if twice := _twice(values or ()):
+        raise ConfigError(f"{option} {','.join(map(str, values or ()))}: {twice[0]} stands twice")
+
+
+def _check_keys(option: str, given: Mapping[str, str], known: Collection[str]) -> None:
+    """Raises ConfigError where a value would be for nothing that the config has."""
+    for key, value in given.items():
+        if key and key not in known:
+            raise ConfigError(
+                f"{option} {key}={value}: the config has {', '.join(dict.fromkeys(known))}"
+            )
 
 
 def _codec_name(codec: str | dict[str, Any]) -> Any:
@@ -192,8 +490,13 @@ def narrowed(
     """The config with the command line's choices laid over it. Raises ConfigError."""
     raw = config.model_dump()
     experiments = raw["experiments"]
+    for option, listed in (("--tasks", tasks), ("--methods", methods), ("--qps", qps)):
+        _check_list(option, listed)
+    known = sorted({e["task"] for e in experiments})
+    models = [model["name"] for e in experiments for model in e["models"]]
+    _check_keys("--data-root", data_root or {}, known)
+    _check_keys("--weights", weights or {}, [*known, *models])
     if tasks:
-        known = sorted({e["task"] for e in experiments})
         for task in tasks:
             if task not in known:
                 raise ConfigError(f"--tasks {task}: the config has {', '.join(known)}")

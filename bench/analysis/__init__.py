@@ -1,6 +1,5 @@
 """From a results folder to its tables of numbers. Reads that folder and nothing else."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +8,8 @@ from bench.analysis.bdrate import bd_table
 from bench.analysis.curves import measure, points_table
 from bench.analysis.equal_accuracy import equal_accuracy_table
 from bench.analysis.results import load
+from bench.analysis.spreadsheet import guarded
+from bench.atomic import atomic
 
 __all__ = ["analyse"]
 
@@ -18,8 +19,9 @@ def analyse(results_folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Their columns are `curves.POINT_COLUMNS`, `bdrate.BD_COLUMNS` and
     `equal_accuracy.EQUAL_COLUMNS`; an empty field is an undefined
-    or withheld number. Floats are written so that reading gives the same ones back. Raises
-    ResultsError for a folder that is missing, unfinished or of another schema.
+    or withheld number. Floats are written so that reading gives the same ones back, and text so
+    that `spreadsheet.unguarded` does. Raises ResultsError for a folder that is missing, unfinished,
+    damaged or of another schema, OSError where it cannot be written.
     """
     results = load(results_folder)
     measurements = [
@@ -38,10 +40,8 @@ def analyse(results_folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
-    """Write CSV so that a reader finds the old file or the new one, never half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    """Write CSV in which a spreadsheet finds no formula."""
+    text = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    table = table.assign(**{name: table[name].map(guarded) for name in text})
+    with atomic(path) as part:
         table.to_csv(part, index=False, lineterminator="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

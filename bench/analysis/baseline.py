@@ -7,10 +7,11 @@ is computed. A results folder can stand in for a baseline file: `Side` is either
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,22 +19,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.analysis import fingerprints
+from bench.analysis.bootstrap import too_few
 from bench.analysis.curves import Curve, measure, prepare
+from bench.analysis.files import (
+    ResultsError,
+    check_columns,
+    is_folder,
+    parse_table,
+    read_bytes,
+    read_json,
+)
 from bench.analysis.results import (
+    IMAGE_KINDS,
     UNCOMPRESSED,
     Analysis,
     Experiment,
     Failure,
+    Int,
     Manifest,
     Model,
     Results,
-    ResultsError,
+    check_images,
+    check_manifest,
     load,
     validated,
 )
+from bench.atomic import atomic, write_text
+from bench.atomic import checksum as _checksum
 from bench.tasks import TASKS
 from bench.tasks.base import Metric
 
@@ -59,6 +74,8 @@ class Scores:
     points: dict[str, dict[int, tuple[Floats, Floats]]]
     """Method → QP → (1 + resamples,) bpp and (1 + resamples, n_metrics) values"""
     n_images: int
+    obstacle: str
+    """Why nothing can be told from chance on these images; empty if something can."""
 
     def curves(self, method: str, policy: str) -> list[Curve]:
         """The headline metric's, ready for a BD-rate: on the images, then on each resample."""
@@ -108,12 +125,13 @@ class Side:
         by_method: dict[str, dict[int, tuple[Floats, Floats]]] = {m: {} for m in kept}
         for point in points:
             by_method[point.method][point.qp or 0] = point.bpp, point.values
-        return Scores(measured.metrics, clean.values[0], by_method, measured.n_images)
+        obstacle = measured.obstacle if analysis.resamples else too_few(measured.n_images)
+        return Scores(measured.metrics, clean.values[0], by_method, measured.n_images, obstacle)
 
 
 def open_side(path: Path) -> Side:
     """Raises ResultsError for what is missing, unfinished, damaged or of another version."""
-    return _folder(path) if path.is_dir() else _file(path)
+    return _folder(path) if is_folder(path) else _file(path)
 
 
 # --- a results folder -----------------------------------------------------------------------------
@@ -167,10 +185,10 @@ def write(folder: Path, file: Path) -> list[Path]:
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     written = _write_tables(side, file)
-    content["statistics"] = {path.name: _sha256(path) for path in written}
+    content["statistics"] = {path.name: _sha256(path.read_bytes()) for path in written}
     content["checksum"] = _checksum(content)
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    file.write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_text(file, text + "\n")
     return [file, *written]
 
 
@@ -232,14 +250,15 @@ def _write_tables(side: Side, file: Path) -> list[Path]:
         # Scores are the bulk; split into their bytes they compress best.
         split = {"score": "BYTE_STREAM_SPLIT"} if "score" in table.column_names else None
         named = [c for c in table.column_names if c != "score"]
-        pq.write_table(
-            table.replace_schema_metadata(None),
-            path,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=named,
-            column_encoding=split,
-        )
+        with atomic(path) as part:
+            pq.write_table(
+                table.replace_schema_metadata(None),
+                part,
+                compression="zstd",
+                compression_level=19,
+                use_dictionary=named,
+                column_encoding=split,
+            )
         paths.append(path)
     return paths
 
@@ -251,14 +270,8 @@ def _labelled(table: pa.Table, dataset: str, model: str, method: str, qp: int | 
     return table
 
 
-def _sha256(path: Path) -> str:
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    rest = {k: v for k, v in content.items() if k != "checksum"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+def _sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 # --- reading a baseline ---------------------------------------------------------------------------
@@ -269,7 +282,7 @@ class _Part(BaseModel):
 
 
 class _Model(Model):
-    n_measured: int
+    n_measured: Int
     clean: dict[str, float | None]
     points: dict[str, dict[int, dict[str, float | None]]]
 
@@ -277,7 +290,7 @@ class _Model(Model):
 class _Experiment(Experiment):
     images: tuple[str, ...] = ()
     models: tuple[_Model, ...]
-    tolerance: dict[str, float]
+    tolerance: dict[str, Annotated[float, Field(ge=0)]]
 
 
 class _Environment(_Part):
@@ -315,16 +328,20 @@ class _Stored(Results):
 def _file(path: Path) -> Side:
     content = _content(path)
     baseline = validated(_Baseline, content, path)
-    tables, notes = _tables(path, baseline.statistics)
+    tables, notes = _tables(path, baseline)
     manifest = Manifest(
-        experiments=tuple(_with_images(e, tables) for e in baseline.experiments),
+        experiments=tuple(
+            _with_images(path, e, baseline.failures, tables) for e in baseline.experiments
+        ),
         analysis=baseline.analysis,
         failures=baseline.failures,
         versions=baseline.environment.versions,
         device=baseline.environment.device,
     )
+    check_manifest(path, manifest)
     fingerprints.require(manifest, str(path))
     images = tables.pop("images").to_pandas() if tables else pd.DataFrame(columns=RATES)
+    check_images(path, images, manifest)
     return Side(
         path,
         manifest,
@@ -337,15 +354,13 @@ def _file(path: Path) -> Side:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "baseline")
     except FileNotFoundError:
         raise ResultsError(
             f"{path}: there is no such baseline or results folder; `run_bench.py baseline RESULTS "
             f"{path}` makes one"
         ) from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read as a baseline: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if content.get("format") != FORMAT:
         raise ResultsError(f"{path}: format: this is no baseline of `run_bench.py baseline`")
     if content.get("version") != VERSION:
         raise ResultsError(
@@ -354,36 +369,52 @@ def _content(path: Path) -> dict[str, Any]:
         )
     if content.get("checksum") != _checksum(content):
         raise ResultsError(
-            f"{path}: checksum: it does not fit the rest of the file, which was edited by hand or "
-            "merged; make the baseline anew from a run"
+            f"{path}: checksum: it does not fit the rest of the file, which was edited by hand, "
+            "merged or damaged; make the baseline anew from a run"
         )
     return content
 
 
-def _tables(path: Path, listed: dict[str, str]) -> tuple[dict[str, pa.Table], tuple[str, ...]]:
+def _tables(path: Path, baseline: _Baseline) -> tuple[dict[str, pa.Table], tuple[str, ...]]:
     """By task, and `images`; nothing at all if one is not there."""
     tables = {}
-    for name, checksum in listed.items():
+    for name, digest in baseline.statistics.items():
+        if not re.fullmatch(r"[^/\\]+\.parquet", name):
+            raise ResultsError(f"{path}: statistics.{name}: this is no Parquet file beside it")
         file = path.with_name(name)
         if not file.exists():
             return {}, (f"{file} is missing: point estimates are judged alone",)
-        if _sha256(file) != checksum:
+        data = read_bytes(file)
+        if _sha256(data) != digest:
             raise ResultsError(
                 f"{path}: statistics.{name}: {file} is not the file that this baseline was written "
                 "with; restore it, or make the baseline anew"
             )
-        tables[name.removesuffix(".parquet").rpartition(".")[2]] = pq.read_table(file)
+        tables[name.removesuffix(".parquet").rpartition(".")[2]] = parse_table(file, data)
+    missing = {"images", *(e.task for e in baseline.experiments)} - tables.keys()
+    if missing:
+        raise ResultsError(f"{path}: statistics: no file for {', '.join(sorted(missing))}")
+    check_columns(path, tables["images"], {name: IMAGE_KINDS[name] for name in RATES})
     return tables, ()
 
 
-def _with_images(experiment: _Experiment, tables: dict[str, pa.Table]) -> Experiment:
+def _with_images(
+    path: Path, experiment: _Experiment, failures: Sequence[Failure], tables: dict[str, pa.Table]
+) -> Experiment:
     """With the names of its images, as far as anything says them."""
-    names = [f"image {i}" for i in range(experiment.n_images)]
+    said = [(f.index, f.image) for f in failures if f.dataset == experiment.dataset]
     if tables:
         table = tables["images"]
         rows = table.filter(pc.equal(table["dataset"], experiment.dataset))
-        for i, name in zip(rows["index"].to_pylist(), rows["image"].to_pylist(), strict=True):
-            names[i] = name
+        said += zip(rows["index"].to_pylist(), rows["image"].to_pylist(), strict=True)
+    names = [f"image {i}" for i in range(experiment.n_images)]
+    for i, name in said:
+        if not 0 <= i < len(names):
+            raise ResultsError(
+                f"{path}: image {name!r} stands at index {i} of {experiment.dataset}, which has "
+                f"{len(names)} images"
+            )
+        names[i] = name
     fields = experiment.model_dump(include=set(Experiment.model_fields) - {"images"})
     return Experiment.model_validate(fields | {"images": names})
 
@@ -396,6 +427,14 @@ def _scores(path: Path, experiment: _Experiment, model: _Model) -> Scores:
             f"{', '.join(TASKS)}"
         )
     metrics = tuple(m for m in task.metrics if m.name in model.clean)
+    where = f"{path}: {experiment.dataset}, {model.name}"
+    if task.metrics[0] not in metrics:
+        raise ResultsError(f"{where}: clean: no {task.metrics[0].name}, which decides")
+    for method, qps in experiment.methods.items():
+        if set(qps) != model.points.get(method, {}).keys():
+            raise ResultsError(
+                f"{where}: points.{method}: should be of QP {', '.join(map(str, qps))}"
+            )
 
     def row(values: dict[str, float | None]) -> Floats:
         return np.array([[_or_nan(values.get(m.name)) for m in metrics]])
@@ -407,7 +446,8 @@ def _scores(path: Path, experiment: _Experiment, model: _Model) -> Scores:
         }
         for method, by_qp in model.points.items()
     }
-    return Scores(metrics, row(model.clean)[0], points, model.n_measured)
+    few = too_few(model.n_measured)
+    return Scores(metrics, row(model.clean)[0], points, model.n_measured, few)
 
 
 def _or_nan(value: float | None) -> float:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import bjontegaard
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.bootstrap import Interval, bca, interval
+from bench.analysis import plain_matplotlib  # noqa: F401  bjontegaard imports it
+from bench.analysis.bootstrap import NONE, Interval, bca
 from bench.analysis.curves import (
     Curve,
     CurveRows,
@@ -214,6 +214,8 @@ def _obstacle(anchor: Curve, test: Curve, shared: float) -> str:
 
 
 def _bd_rate(anchor: Curve, test: Curve, interpolation: str) -> float:
+    import bjontegaard
+
     with np.errstate(over="ignore", invalid="ignore"):
         percent = float(
             bjontegaard.bd_rate(
@@ -234,6 +236,8 @@ def _bd_metric(anchor: Curve, test: Curve, interpolation: str) -> float:
         return np.nan
     if overlap(np.log(anchor.rate), np.log(test.rate)) < MIN_OVERLAP:
         return np.nan
+    import bjontegaard
+
     return float(
         bjontegaard.bd_psnr(
             anchor.rate,
@@ -315,7 +319,7 @@ def _all(point: OperatingPoint, k: int) -> Floats:
 
 
 def _rows(m: Measurement, policy: str, within: Sequence[float]) -> Iterator[tuple[object, ...]]:
-    anchor, n = m.experiment.anchor, len(m.points[0].values)
+    anchor, n = m.experiment.anchor, m.rows
     for k, metric in enumerate(m.metrics):
         sign = 1.0 if metric.higher_is_better else -1.0
         methods = {x: _Method.of(m, x, k, policy) for x in m.experiment.methods}
@@ -329,10 +333,10 @@ def _rows(m: Measurement, policy: str, within: Sequence[float]) -> Iterator[tupl
                 result = bd(one.curve, other.curve, interpolation)
                 rates = bd_rate_rows(one.rows, other.rows, interpolation)
                 metrics = bd_metric_rows(one.rows, other.rows, interpolation)
-                bounds, accelerated = _intervals(result.bd_rate, rates, n)
-                metric_bounds, metric_accelerated = _intervals(result.bd_metric, metrics, n)
+                bounds, accelerated = _intervals(m, result.bd_rate, rates)
+                metric_bounds, metric_accelerated = _intervals(m, result.bd_metric, metrics)
                 ranged, covered = bd_rate_within(one.rows, other.rows, bottom, top, interpolation)
-                range_bounds, _ = _intervals(ranged[0], ranged, n)
+                range_bounds, _ = _intervals(m, ranged[0], ranged)
                 known = rates[1:n][~np.isnan(rates[1:n])]
                 reasons = [
                     result.reason,
@@ -377,11 +381,13 @@ def _rows(m: Measurement, policy: str, within: Sequence[float]) -> Iterator[tupl
                 )
 
 
-def _intervals(value: float, rows: Floats, n: int) -> tuple[Interval, Interval]:
-    """Percentile and BCa of n − 1 resamples; empty where the value is undefined."""
+def _intervals(m: Measurement, value: float, rows: Floats) -> tuple[Interval, Interval]:
+    """Percentile and BCa; empty where the value is undefined."""
     if np.isnan(value):
-        return Interval(np.nan, np.nan), Interval(np.nan, np.nan)
-    return interval(rows[1:n]), bca(rows[1:n], value, rows[n:])
+        return NONE, NONE
+    n = m.rows
+    plain = m.interval(rows[1:n])
+    return plain, plain if plain.reason else bca(rows[1:n], value, rows[n:])
 
 
 def _about_range(value: float, covered: float) -> str:

@@ -17,6 +17,11 @@ QUANTILES = (0.025, 0.975)
 """Of a 95 % interval."""
 MAX_UNDEFINED = 0.05
 """Share of resamples without a value above which the interval is withheld."""
+MIN_IMAGES = 4
+"""Of n images one in nⁿ resamples is n times the first one. With 2 or 3 that is more than the 2.5 %
+on either side of an interval: its ends would be single images, whatever was measured."""
+MIN_RESAMPLES = 20
+"""With fewer the ends of an interval are nothing but the outermost resamples."""
 
 JACKKNIFE_GROUPS = 200
 """Most groups of images left out for the acceleration of BCa, which is a skewness: 200 groups of 25
@@ -32,6 +37,27 @@ class Interval:
     low: float
     high: float
     reason: str = ""
+
+
+NONE = Interval(np.nan, np.nan)
+"""Where there is no number that an interval could stand beside."""
+
+
+def too_few(n_images: int) -> str:
+    """Why so many images say nothing of others; empty if they do."""
+    if n_images >= MIN_IMAGES:
+        return ""
+    count = {0: "no image is left", 1: "there is one image"}.get(
+        n_images, f"there are {n_images} images"
+    )
+    return f"{count}, {MIN_IMAGES} are needed"
+
+
+def obstacle(n_images: int, resamples: int) -> str:
+    """Why so many resamples of so many images say nothing; empty if they do."""
+    if 0 < resamples < MIN_RESAMPLES:
+        return too_few(n_images) or f"{resamples} resamples, {MIN_RESAMPLES} are needed"
+    return too_few(n_images) or ("" if resamples else "no resamples")
 
 
 def resample_weights(

@@ -1,7 +1,7 @@
 """The gate: a run against a baseline, a verdict for every (data set, task, model, method)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from bench.analysis import judge
 from bench.analysis.baseline import Scores, Side, open_side
 from bench.analysis.curves import Curve
+from bench.analysis.files import ResultsError
 from bench.analysis.fingerprints import (
     Difference,
     differences,
@@ -19,7 +20,7 @@ from bench.analysis.fingerprints import (
     subject,
 )
 from bench.analysis.judge import NONE_MOVED, Change, Relative, Word
-from bench.analysis.results import Experiment, Failure, Model, ResultsError
+from bench.analysis.results import Experiment, Failure, Model
 
 Verdict = Literal["better", "same", "worse", "new", "missing", "failed", "not comparable"]
 
@@ -236,6 +237,8 @@ class _Pair:
             return ""
         none = side.manifest.analysis.model_copy(update={"resamples": 0})
         again = side.scores(self.experiment, self.model, methods, self._failures(side), none)
+        if different := _other_metrics(stored, again):
+            return f"{side.path} and its own statistics differ: {different}"
         for method in methods:
             for qp, (_, values) in again.points[method].items():
                 stated = stored.points[method][qp][1][0]
@@ -254,10 +257,8 @@ class _Pair:
     def _clean_moved(self, before: Scores, after: Scores) -> str:
         """The clean accuracy depends on nothing that is judged: where it moved, something else
         did."""
-        if [m.name for m in before.metrics] != [m.name for m in after.metrics]:
-            return "metrics: " + " → ".join(
-                ", ".join(m.name for m in side.metrics) for side in (before, after)
-            )
+        if different := _other_metrics(before, after):
+            return different
         for metric, a, b in zip(before.metrics, before.clean, after.clean, strict=True):
             tolerance = self._tolerance(metric.name)
             if not (abs(a - b) <= tolerance + CLOSE or (np.isnan(a) and np.isnan(b))):
@@ -277,7 +278,9 @@ class _Pair:
         interpolation = self.before.manifest.analysis.interpolation
         changed = self._subject(method)
         reasons: list[str] = []
-        old, new = before.curves(method, policy), after.curves(method, policy)
+        chance = before.obstacle or after.obstacle
+        rows = slice(1) if chance else slice(None)
+        old, new = (side.curves(method, policy)[rows] for side in (before, after))
         relative = None
         if method != anchor:
             relative = self._relative(method, before, after, slice(1))
@@ -296,6 +299,9 @@ class _Pair:
         elif without[1]:
             verdict = "failed"
             reasons.append(f"no value any more at QP {', '.join(map(str, without[1]))}")
+        elif has_moved and chance:
+            verdict = "same" if abs(own.percent) <= self.threshold else "not comparable"
+            reasons.append(f"not told from chance: {chance}")
         elif has_moved:
             verdict, why = weighed(own, old, new, self.threshold, interpolation)
             # A moved anchor would fake a change of the method, or hide one.
@@ -304,7 +310,7 @@ class _Pair:
             reasons += why
             if not changed:
                 verdict = self._unexplained(method, verdict, before, after, reasons)
-        if has_moved and len(old) == 1:
+        if has_moved and len(old) == 1 and not chance:
             reasons.append("point estimates alone: there are no statistics for an interval")
         return Row(
             *self.key,
@@ -418,6 +424,12 @@ def _at_equal_rate(
     return "not comparable", [*reasons, *([lost.reason] if lost.reason else [])]
 
 
+def _other_metrics(before: Scores, after: Scores) -> str:
+    """Empty if both have the same."""
+    names = [", ".join(metric.name for metric in side.metrics) for side in (before, after)]
+    return "" if names[0] == names[1] else f"metrics: {names[0]} → {names[1]}"
+
+
 def _without_value(scores: Scores, method: str) -> list[int]:
     return [
         qp
@@ -440,7 +452,7 @@ def _with(
 ) -> tuple[Scores, Scores]:
     """The methods that were resampled in place of the same ones that were not."""
     return tuple(  # type: ignore[return-value]
-        Scores(plain.metrics, plain.clean, plain.points | more.points, plain.n_images)
+        replace(plain, points=plain.points | more.points, obstacle=more.obstacle)
         for plain, more in ((before, resampled_before), (after, resampled_after))
     )
 

@@ -7,12 +7,21 @@ from dataclasses import dataclass, field, replace
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.analysis.bootstrap import bca, interval, jackknife_weights, resample_weights
-from bench.analysis.results import UNCOMPRESSED, Experiment, Model, Results, ResultsError
+from bench.analysis.bootstrap import (
+    Interval,
+    bca,
+    interval,
+    jackknife_weights,
+    obstacle,
+    resample_weights,
+)
+from bench.analysis.files import ResultsError
+from bench.analysis.results import UNCOMPRESSED, Experiment, Model, Results
 from bench.tasks import TASKS
-from bench.tasks.base import Metric
+from bench.tasks.base import Metric, Task
 
 POINT_COLUMNS = [
     "dataset",
@@ -73,6 +82,20 @@ class Measurement:
     points: tuple[OperatingPoint, ...]
     n_images: int
     n_failed: int
+    obstacle: str = ""
+    """Why the resamples say nothing, so that there are no intervals; empty if they do."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a point's values count: the first, and the resamples that say
+        something."""
+        return 1 if self.obstacle else len(self.points[0].values)
+
+    def interval(self, resampled: Floats, around: float | None = None) -> Interval:
+        """`bootstrap.interval`, withheld where the resamples say nothing."""
+        if self.obstacle:
+            return Interval(np.nan, np.nan, f"no interval: {self.obstacle}")
+        return interval(resampled, around)
 
     def of(self, method: str) -> list[OperatingPoint]:
         return [point for point in self.points if point.method == method]
@@ -92,15 +115,18 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
         )
     surviving = results.surviving(experiment, model)
     analysis = results.manifest.analysis
-    resamples = resample_weights(surviving, analysis.resamples, analysis.seed, experiment.dataset)
+    hindered = obstacle(int(surviving.sum()), analysis.resamples)
+    count = 0 if hindered else analysis.resamples
+    resamples = resample_weights(surviving, count, analysis.seed, experiment.dataset)
     weights = np.vstack([resamples, jackknife_weights(surviving)])
     unknown = np.full(len(weights), np.nan)
 
     def values(method: str, qp: int | None) -> Floats:
         table = results.statistics(experiment, model, method, qp)
         try:
+            _check_schema(table, task)
             return task.score(table, weights)
-        except (KeyError, IndexError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
             raise ResultsError(
                 f"{results.root}: the statistics of {experiment.dataset}, {model.name}, {method}, "
                 f"QP {qp} do not fit task {task.name} or the {len(surviving)} images: {error}"
@@ -135,8 +161,28 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
         replace(p, values=p.values[:, kept], values_without=p.values_without[:, kept])
         for p in points
     ]
+    if not hindered and all(map(_is_constant, points)):
+        hindered = "all images give the same numbers"
     n = int(surviving.sum())
-    return Measurement(experiment, model, metrics, tuple(points), n, len(surviving) - n)
+    return Measurement(experiment, model, metrics, tuple(points), n, len(surviving) - n, hindered)
+
+
+def _check_schema(table: pa.Table, task: Task) -> None:
+    """Raises ValueError where a column is missing, of another type, or empty where it must not."""
+    for wanted in task.statistics([], []).schema:
+        if wanted.name not in table.column_names:
+            raise ValueError(f"no column {wanted.name}")
+        column = table[wanted.name]
+        if column.type != wanted.type:
+            raise ValueError(f"column {wanted.name} is {column.type}, {wanted.type} is expected")
+        if column.null_count and not wanted.nullable:
+            raise ValueError(f"column {wanted.name} is empty in {column.null_count} rows")
+
+
+def _is_constant(point: OperatingPoint) -> bool:
+    """Whether all resamples give the same but for rounding."""
+    rows = np.column_stack([point.bpp, point.values])
+    return np.allclose(rows, rows[0], 1e-9, 1e-9, equal_nan=True)
 
 
 def points_table(measurements: Sequence[Measurement], policy: str) -> pd.DataFrame:
@@ -175,8 +221,10 @@ def _point_rows(m: Measurement, policy: str) -> Iterator[tuple[object, ...]]:
     for point in m.points:
         for k, metric in enumerate(m.metrics):
             value, resampled = point.values[0, k], point.values[1:, k]
-            bounds = interval(resampled, around=value)
-            accelerated = bca(resampled, value, point.values_without[:, k])
+            bounds = m.interval(resampled, around=value)
+            accelerated = (
+                bounds if bounds.reason else bca(resampled, value, point.values_without[:, k])
+            )
             yield (
                 m.experiment.dataset,
                 m.experiment.task,

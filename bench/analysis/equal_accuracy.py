@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.bootstrap import interval
+from bench.analysis.bootstrap import NONE
 from bench.analysis.curves import CurveRows, Measurement, prepare_rows
 from bench.analysis.interpolation import INTERPOLATIONS, values
 from bench.analysis.results import UNCOMPRESSED
@@ -89,15 +89,15 @@ def _rows(m: Measurement, policy: str, within: Sequence[float]) -> Iterator[tupl
                     rate = rates[method]
                     change = 100 * (rate / rates[anchor] - 1)
                     reasons = [_unreached(method, curves[method], wanted[0], sign)]
-                    around, moved = interval(rate[1:]), interval(change[1:])
+                    around, moved = m.interval(rate[1:]), m.interval(change[1:])
                     if np.isnan(rate[0]):
-                        around = moved = interval(np.full(1, np.nan))
+                        around = moved = NONE
                     else:
                         reasons.append(around.reason)
                     if method == anchor:
-                        change, moved = np.full(1, np.nan), interval(np.full(1, np.nan))
+                        change, moved = np.full(1, np.nan), NONE
                     elif np.isnan(change[0]):
-                        moved = interval(np.full(1, np.nan))
+                        moved = NONE
                         if not np.isnan(rate[0]):
                             reasons.append(_unreached(anchor, curves[anchor], wanted[0], sign))
                     elif moved.reason != around.reason:

@@ -9,7 +9,8 @@ accuracy, which no subject touches, to a tolerance to see whether it does.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.analysis.results import Experiment, Manifest, Model, ResultsError
+from bench.analysis.files import ResultsError
+from bench.analysis.results import Experiment, Manifest, Model
 
 ENVIRONMENT = frozenset(
     ("torch", "torchvision", "timm", "mmdet", "mmcv", "mmengine", "mmpretrain", "device")

@@ -64,9 +64,12 @@ def _rows(
         for method in m.experiment.methods:
             if method == anchor:
                 continue
+            names = (m.experiment.dataset, m.model.name, metric.name, method, anchor, m.n_images)
+            if m.obstacle:
+                yield Power(*names, None, None, f"no number: {m.obstacle}")
+                continue
             rates = resampled_bd_rates(m, k, method, policy, interpolation)[1:]
             defined = np.log1p(rates[~np.isnan(rates)] / 100)
-            names = (m.experiment.dataset, m.model.name, metric.name, method, anchor, m.n_images)
             undefined = len(rates) - len(defined)
             if len(defined) < 2 or undefined > MAX_UNDEFINED * len(rates):
                 reason = f"BD-rate is undefined in {undefined} of {len(rates)} resamples"

@@ -1,20 +1,37 @@
 """A results folder: what a run measured, read back without the code that measured it."""
 
-import json
+import hashlib
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
-from bench.errors import BenchError
+from bench.analysis.files import (
+    ResultsError,
+    check_columns,
+    is_folder,
+    parse_table,
+    read_bytes,
+    read_json,
+)
+from bench.atomic import checksum
+from bench.results.folder import complete
+from bench.results.names import file_name
 
 Described = TypeVar("Described", bound=BaseModel)
 
@@ -22,23 +39,36 @@ SCHEMA = 1
 """Of manifest.json; a folder of another schema is refused."""
 UNCOMPRESSED = "uncompressed"
 """The method name of the clean score: the pictures as the data set holds them."""
-
-IMAGE_COLUMNS = (
-    "dataset",
-    "view",
-    "index",
-    "image",
-    "method",
-    "qp",
-    "bits",
-    "width",
-    "height",
-    "psnr",
+CHANGED = (
+    "was changed or damaged since the run wrote it; restore it, or run it again with the same "
+    "arguments"
 )
 
+IMAGE_KINDS = {
+    "dataset": "text",
+    "view": "text",
+    "index": "integer",
+    "image": "text",
+    "method": "text",
+    "qp": "integer",
+    "bits": "number",
+    "width": "number",
+    "height": "number",
+    "psnr": "number",
+}
+IMAGE_COLUMNS = tuple(IMAGE_KINDS)
 
-class ResultsError(BenchError):
-    """A results folder that is missing, unfinished, or not what this version reads."""
+
+def _one_line(name: str) -> str:
+    if any(unicodedata.category(c) == "Cc" for c in name):
+        raise ValueError(f"the name {name!r} holds a control character")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_one_line)]
+# Strict: whatever a damaged manifest says, true is not 1.
+Int = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
 
 
 class _Part(BaseModel):
@@ -48,7 +78,7 @@ class _Part(BaseModel):
 class Model(_Part):
     """A task model and the pixels that were coded for it."""
 
-    name: str
+    name: Name
     fingerprint: dict[str, str] = {}
     view: str
     """`native`, or `model`: its own resize and crop, found in images.parquet as `model:<name>`."""
@@ -60,14 +90,14 @@ class Model(_Part):
 
 class Experiment(_Part):
     task: str
-    dataset: str
+    dataset: Name
     dataset_fingerprint: str = ""
-    n_images: int
+    n_images: Int = Field(ge=1)
     images: tuple[str, ...]
     """Names in data set order; an image's position here is its index everywhere."""
     models: tuple[Model, ...]
     anchor: str
-    methods: dict[str, tuple[int, ...]]
+    methods: dict[Name, tuple[Int, ...]]
     """Method → QPs."""
     metrics: dict[str, str] = {}
     """Metric → direction and version of its definition."""
@@ -77,19 +107,22 @@ class Experiment(_Part):
 
 
 class Analysis(_Part):
+    """Within the bounds of bench.config."""
+
     interpolation: Literal["pchip", "akima"] = "pchip"
     """The one that gates; both are always reported."""
     policy: Literal["pareto", "isotonic", "raw"] = "pareto"
-    resamples: int = Field(default=1000, ge=0)
-    seed: int = Field(default=0, ge=0)
-    within: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
+    resamples: Int = Field(default=1000, ge=0, le=10_000)
+    seed: Int = Field(default=0, ge=0, le=2**32 - 1)
+    within: tuple[Number, ...] = (1.0, 2.0, 5.0, 10.0)
     """Percent below the clean score at which rates are compared, see `equal_accuracy`."""
 
     @field_validator("within")
     @classmethod
     def _ascending(cls, within: tuple[float, ...]) -> tuple[float, ...]:
-        if len(within) < 2 or list(within) != sorted(set(within)) or within[0] < 0:
-            raise ValueError("two or more rising percentages from 0 up are expected")
+        rising = list(within) == sorted(set(within))
+        if len(within) < 2 or not rising or within[0] < 0 or within[-1] >= 100:
+            raise ValueError("two or more rising percentages from 0 up and below 100 are expected")
         return within
 
 
@@ -102,9 +135,9 @@ class Failure(_Part):
     dataset: str
     model: str | None
     method: str | None
-    qp: int | None
+    qp: Int | None
     image: str
-    index: int
+    index: Int
     stage: str
     error: str
 
@@ -117,6 +150,8 @@ class Manifest(_Part):
     failures: tuple[Failure, ...] = ()
     versions: dict[str, str] = {}
     device: Any = None
+    files: dict[str, str] | None = None
+    """Relative POSIX path → SHA-256 of what the run wrote; None in a folder of an older version."""
 
 
 def statistics_path(
@@ -126,8 +161,10 @@ def statistics_path(
 
     `qp` is None for the clean pictures, whose method is `uncompressed`.
     """
-    folder = root / "statistics" / task / dataset / model.replace("/", "_")
-    return folder / f"{method}.parquet" if qp is None else folder / method / f"{qp}.parquet"
+    folder = root / "statistics" / task / file_name(dataset) / file_name(model)
+    if qp is None:
+        return folder / f"{method}.parquet"
+    return folder / file_name(method) / f"{qp}.parquet"
 
 
 @dataclass(frozen=True)
@@ -165,7 +202,8 @@ class Results:
             index = chosen["index"].to_numpy()
             bits[index] = chosen["bits"].to_numpy()
             pixels[index] = chosen["width"].to_numpy(float) * chosen["height"].to_numpy(float)
-        missing = self.surviving(experiment, model) & ~((bits > 0) & (pixels > 0))
+        usable = (bits > 0) & (pixels > 0) & np.isfinite(bits) & np.isfinite(pixels)
+        missing = self.surviving(experiment, model) & ~usable
         if missing.any():
             names = [experiment.images[i] for i in np.flatnonzero(missing)[:3]]
             raise ResultsError(
@@ -187,7 +225,7 @@ class Results:
         path = statistics_path(
             self.root, experiment.task, experiment.dataset, model.name, method, qp
         )
-        table = _read_table(path)
+        table = _read_table(self.root, path, self.manifest)
         _check_statistics(path, table, experiment)
         return table
 
@@ -204,40 +242,37 @@ class Results:
 def load(root: Path) -> Results:
     """Read a results folder.
 
-    Raises ResultsError, naming the file and the field, for a folder that is missing, unfinished, of
-    another schema, or at odds with itself.
+    Raises ResultsError, naming the file and the field, for a folder that is missing, unfinished,
+    damaged, of another schema, or at odds with itself.
     """
+    complete(root)
     manifest = _read_manifest(root / "manifest.json")
     path = root / "images.parquet"
-    table = _read_table(path)
-    missing = [name for name in IMAGE_COLUMNS if name not in table.column_names]
-    if missing:
-        raise ResultsError(f"{path}: no column {', '.join(missing)}")
+    table = _read_table(root, path, manifest)
+    check_columns(path, table, IMAGE_KINDS)
     images = table.select(list(IMAGE_COLUMNS)).to_pandas()
-    _check_images(path, images, manifest)
+    check_images(path, images, manifest)
     return Results(root, manifest, images)
 
 
 def _read_manifest(path: Path) -> Manifest:
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         raise ResultsError(f"{path.parent}: there is no such folder")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "manifest")
     except FileNotFoundError:
         raise ResultsError(
             f"{path}: missing, so {path.parent} is no results folder or its run did not finish; "
             "run it again with the same arguments to finish it"
         ) from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ResultsError(f"{path}: should be a JSON object")
     if content.get("schema") != SCHEMA:
         raise ResultsError(
             f"{path}: schema is {content.get('schema')!r}, this version reads {SCHEMA}"
         )
+    if "checksum" in content and content["checksum"] != checksum(content):
+        raise ResultsError(f"{path}: {CHANGED}")
     manifest = validated(Manifest, content, path)
-    _check_manifest(path, manifest)
+    check_manifest(path, manifest)
     return manifest
 
 
@@ -251,7 +286,7 @@ def validated(model: type[Described], content: Any, path: Path) -> Described:
         raise ResultsError(f"{path}: {field}: {first['msg']}") from error
 
 
-def _check_manifest(path: Path, manifest: Manifest) -> None:
+def check_manifest(path: Path, manifest: Manifest) -> None:
     names: dict[str, tuple[str, ...]] = {}
     for i, experiment in enumerate(manifest.experiments):
         where = f"{path}: experiments.{i}"
@@ -265,6 +300,8 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
                 f"{where}.anchor: {experiment.anchor!r} is none of the methods "
                 f"{', '.join(experiment.methods)}"
             )
+        if UNCOMPRESSED in experiment.methods:
+            raise ResultsError(f"{where}.methods.{UNCOMPRESSED}: what the clean score is called")
         for method, qps in experiment.methods.items():
             if not qps or len(set(qps)) < len(qps):
                 raise ResultsError(
@@ -288,13 +325,15 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
             )
 
 
-def _check_images(path: Path, images: pd.DataFrame, manifest: Manifest) -> None:
+def check_images(path: Path, images: pd.DataFrame, manifest: Manifest) -> None:
     key = ["dataset", "view", "method", "qp", "index"]
     if images.duplicated(key).any():
         row = images.loc[images.duplicated(key), key].iloc[0].to_dict()
         raise ResultsError(f"{path}: two rows for {row}")
     for experiment in manifest.experiments:
         rows = images[images["dataset"] == experiment.dataset]
+        if rows.empty:
+            continue
         index = rows["index"].to_numpy()
         inside = (index >= 0) & (index < experiment.n_images)
         names = np.array(experiment.images, object)
@@ -308,8 +347,7 @@ def _check_images(path: Path, images: pd.DataFrame, manifest: Manifest) -> None:
 
 
 def _check_statistics(path: Path, table: pa.Table, experiment: Experiment) -> None:
-    if "image" not in table.column_names:
-        raise ResultsError(f"{path}: no column image")
+    check_columns(path, table, {"image": "integer"})
     image = table["image"].to_numpy()
     if len(image) and not (image.min() >= 0 and image.max() < experiment.n_images):
         raise ResultsError(
@@ -329,12 +367,11 @@ def _check_statistics(path: Path, table: pa.Table, experiment: Experiment) -> No
                 )
 
 
-def _read_table(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path, partitioning=None)
-    except FileNotFoundError:
-        raise ResultsError(
-            f"{path}: missing; run it again with the same arguments to finish it"
-        ) from None
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"{path}: cannot be read as Parquet: {error}") from error
+def _read_table(root: Path, path: Path, manifest: Manifest) -> pa.Table:
+    data = read_bytes(path)
+    if manifest.files is not None:
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
+        digest = manifest.files.get(name)
+        if digest != hashlib.sha256(data).hexdigest():
+            raise ResultsError(f"{path}: {CHANGED}")
+    return parse_table(path, data)

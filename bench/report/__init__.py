@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.analysis import plain_matplotlib  # noqa: F401  before the figures import it
 from bench.report.figures import write_figures
 from bench.report.html import write_page
 from bench.report.results import read
@@ -12,7 +13,9 @@ def write(results: Path) -> list[Path]:
     """Write figures/, tables/ and report.html into a results folder → the files written.
 
     Reads manifest.json, points.csv, bd.csv and equal_accuracy.csv there. The same input gives the
-    same bytes. Raises ConfigError where one of them is missing, DataError where one cannot be read.
+    same bytes. Raises ConfigError where one of them is missing, DataError where one cannot be read,
+    OSError where nothing can be written. A figure, table or page that is there stays whole until
+    the new one is.
     """
     content = read(Path(results))
     figures = write_figures(content)

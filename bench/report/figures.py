@@ -15,8 +15,10 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from bench.atomic import atomic
 from bench.report.results import Curves, Point, Results
-from bench.report.text import metric_label, number, percent
+from bench.report.text import metric_label, number, percent, printable
+from bench.results.names import file_name
 
 WIDTH = 3.5  # inches: a column of an IEEE paper
 HEIGHT = 2.5
@@ -45,6 +47,8 @@ RC: Any = {
     "svg.hashsalt": "rate-accuracy",
     "savefig.facecolor": "white",
 }
+# All of them, so that a figure does not depend on what a user's matplotlibrc says.
+SETTINGS: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"} | RC
 # rc_context changes matplotlib's global settings, and some are only read when a file is written.
 _RC_LOCK = threading.Lock()
 
@@ -88,30 +92,31 @@ def write_figures(results: Results) -> list[FigureFiles]:
         stem = _stem(curves, stems)
         stems.add(stem)
         files = [folder / f"{stem}.{suffix}" for suffix in FORMATS]
-        with _RC_LOCK, matplotlib.rc_context(RC):
+        with _RC_LOCK, matplotlib.rc_context(SETTINGS):
             figure = draw(
                 curves,
                 styles(results.methods(), curves.anchor),
                 labels(results, curves),
                 "random weights: these numbers mean nothing" if results.random_weights else "",
             )
-            for file in files:
-                figure.savefig(file, dpi=300, metadata=_METADATA[file.suffix])
+            for suffix, file in zip(FORMATS, files, strict=True):
+                with atomic(file) as part:
+                    figure.savefig(part, format=suffix, dpi=300, metadata=_METADATA[suffix])
         written.append(FigureFiles(curves, files))
     return written
 
 
 # No dates and no versions: the same results give the same bytes.
 _METADATA: dict[str, dict[str, None]] = {
-    ".pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    ".svg": {"Date": None, "Creator": None},
-    ".png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
 }
 
 
 def _stem(curves: Curves, taken: set[str]) -> str:
     name = f"{curves.dataset}_{curves.model}_{curves.metric}"
-    stem = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip(".-")
+    stem = file_name(re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip(".-"))
     unique, n = stem, 2
     while unique in taken:
         unique, n = f"{stem}-{n}", n + 1
@@ -162,7 +167,7 @@ def draw(
             drawn.append(points)
     _scale_rates(axes, [p.bpp or 0.0 for points in drawn for p in points])
     axes.set_xlabel("Rate (bpp)")
-    axes.set_ylabel(metric_label(curves.metric))
+    axes.set_ylabel(printable(metric_label(curves.metric)))
     if title:
         axes.set_title(title, fontsize=7)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
@@ -172,12 +177,21 @@ def draw(
     axes.margins(y=0.06)
     ceiling = _draw_clean(axes, curves, [p.value or 0.0 for points in drawn for p in points])
     compared = any(entries[m] != m for m in curves.methods)
-    _place_legend(figure, axes, ceiling, f"BD-rate vs. {curves.anchor}" if compared else None)
+    against = printable(f"BD-rate vs. {curves.anchor}") if compared else None
+    _place_legend(figure, axes, ceiling, against)
     return figure
 
 
+_FAR = 1e100
+"""No measurement, and too near the largest number for axes around it."""
+
+
 def _drawable(points: list[Point]) -> list[Point]:
-    return [p for p in points if p.bpp is not None and p.bpp > 0 and p.value is not None]
+    return [p for p in points if _near(p.bpp) and _near(p.value) and (p.bpp or 0) > 0]
+
+
+def _near(value: float | None) -> bool:
+    return value is not None and abs(value) < _FAR
 
 
 def _draw_method(
@@ -197,7 +211,7 @@ def _draw_method(
         markeredgecolor="white",
         markeredgewidth=0.4,
         markevery=[i for i, at in enumerate(line) if at in _places(points, kept)],
-        label=label,
+        label=printable(label),
         zorder=order,
     )
     hollow = _places(points, [not k for k in kept])
@@ -213,7 +227,7 @@ def _draw_method(
             markeredgewidth=0.8,
             zorder=3.5,  # above every line: it belongs to none
         )
-    known = [p for p in points if p.ci_low is not None and p.ci_high is not None]
+    known = [p for p in points if _near(p.ci_low) and _near(p.ci_high)]
     if len(known) > 1:
         axes.fill_between(
             _array([p.bpp for p in known]),
@@ -233,7 +247,7 @@ def _places(points: list[Point], chosen: list[bool]) -> list[tuple[float, float]
 def _line(points: list[Point]) -> list[tuple[float, float]]:
     """What BD-rates see: the points that are left, and the means of those that were pooled."""
     seen = {(p.bpp, p.value) if not p.change else (p.curve_bpp, p.curve_value) for p in points}
-    return sorted((x, y) for x, y in seen if x is not None and y is not None)
+    return sorted((x, y) for x, y in seen if x is not None and y is not None and _near(x + y))
 
 
 def _array(values: list[float | None]) -> NDArray[np.float64]:
@@ -250,16 +264,16 @@ def _scale_rates(axes: Axes, rates: list[float]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xlim(low / 1.15, high * 1.15)
     exponents = np.arange(np.floor(np.log2(low / 1.15 / 0.1)), np.log2(high * 1.15 / 0.1) + 1)
-    ticks = 0.1 * 2.0 ** exponents[:: 1 if len(exponents) <= 9 else 2]
+    ticks = 0.1 * 2.0 ** exponents[:: -(-len(exponents) // 9)]
     axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}"))
 
 
 def _draw_clean(axes: Axes, curves: Curves, values: list[float]) -> Text | None:
-    if curves.clean is None or curves.clean.value is None:
+    clean = curves.clean.value if curves.clean else None
+    if clean is None or not _near(clean):
         return None
-    clean = curves.clean.value
     axes.axhline(clean, color="#555555", linewidth=0.8, linestyle=(0, (4, 2)), zorder=2)
     # On the side away from the curves: an accuracy bounds them from above, a loss from below.
     above = clean >= float(np.median(values))

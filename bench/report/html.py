@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from bench.atomic import write_text
 from bench.report.figures import FigureFiles
 from bench.report.page_style import CSS
 from bench.report.results import Results
@@ -29,7 +30,7 @@ SECTIONS = (
 def write_page(results: Results, figures: list[FigureFiles]) -> Path:
     """Write report.html: no script, no file beside it, nothing from the network."""
     path = results.folder / "report.html"
-    path.write_text(page(results, figures), encoding="utf-8", newline="\n")
+    write_text(path, page(results, figures))
     return path
 
 

@@ -3,21 +3,22 @@
 import re
 
 from bench.report.table import Table
+from bench.report.text import one_line
 
 
 def markdown(table: Table) -> str:
     """A pipe table under its caption, footnotes below."""
     lines = [
-        _md(table.caption),
+        md(table.caption),
         "",
-        "| " + " | ".join(map(_md, table.header)) + " |",
+        "| " + " | ".join(map(md, table.header)) + " |",
         "|" + " --- |" * table.names + " ---: |" * (len(table.header) - table.names),
     ]
     for row in table.rows:
-        cells = [_md(c.text) + (f"<sup>{c.marks}</sup>" if c.marks else "") for c in row]
+        cells = [md(c.text) + (f"<sup>{c.marks}</sup>" if c.marks else "") for c in row]
         lines.append("| " + " | ".join(cells) + " |")
     for mark, note in table.notes:
-        lines += ["", f"<sup>{mark}</sup> {_md(note)}"]
+        lines += ["", f"<sup>{mark}</sup> {md(note)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -68,11 +69,11 @@ def latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{table*}", ""])
 
 
-def _md(text: str) -> str:
-    text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+def md(text: str) -> str:
+    """Text in a cell or a paragraph of Markdown."""
+    text = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     # Intervals and names stay legible in the source: brackets alone and inner _ do nothing.
-    text = re.sub(r"[|*`]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
-    return re.sub(r"\s+", " ", text)
+    return re.sub(r"[|*`]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
 _TEX = {
@@ -99,6 +100,8 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    text = re.sub(r"\s+", " ", text).replace(" %", "\N{NO-BREAK SPACE}%")
+    text = one_line(text).replace(" %", "\N{NO-BREAK SPACE}%")
     escaped = "".join(_TEX.get(character, character) for character in text)
-    return escaped.replace("\N{NO-BREAK SPACE}", r"\,")
+    # After the \\ of the row above, a bracket or a star would be taken for its argument.
+    start = "{}" if escaped.startswith(("[", "*")) else ""
+    return start + escaped.replace("\N{NO-BREAK SPACE}", r"\,")

@@ -1,18 +1,22 @@
 """A results folder, read: operating points, BD-rates and the manifest."""
 
 import csv
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict
+
+from bench.analysis.files import is_folder, read_json
+from bench.analysis.results import validated
+from bench.analysis.spreadsheet import unguarded
 from bench.errors import ConfigError, DataError
 
 UNCOMPRESSED = "uncompressed"
 T = TypeVar("T")
-Row = dict[str, str | None]
+Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,12 @@ class Results:
         return value if isinstance(value, dict) else {}
 
     @property
+    def resamples(self) -> int | None:
+        """How many were drawn; None where the manifest does not say."""
+        value = self.analysis.get("resamples")
+        return value if isinstance(value, int) else None
+
+    @property
     def experiments(self) -> list[dict[str, Any]]:
         value = self.manifest.get("experiments")
         return [e for e in value if isinstance(e, dict)] if isinstance(value, list) else []
@@ -199,21 +209,50 @@ class Results:
         ]
 
 
+class _Part(BaseModel):
+    """What the report needs of a part of the manifest, if it is there."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _Model(_Part):
+    name: str = ""
+    view: str = ""
+
+
+class _Experiment(_Part):
+    dataset: str = ""
+    models: list[_Model] | None = None
+    anchor: str = ""
+    methods: dict[str, list[int]] | None = None
+    limited: bool | None = None
+
+
+class _Analysis(_Part):
+    interpolation: str = ""
+    resamples: int | None = None
+
+
+class _Manifest(_Part):
+    name: str | None = None
+    experiments: list[_Experiment] | None = None
+    analysis: _Analysis | None = None
+    failures: list[dict[str, Any]] | None = None
+    random_weights: list[str] | None = None
+
+
 def read(folder: Path) -> Results:
     """Read a results folder. Raises ConfigError where a file is missing, DataError where one is
     malformed."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ConfigError(f"{folder}: no such results folder")
     files = ("manifest.json", "points.csv", "bd.csv", "equal_accuracy.csv")
     for name in files:
         if not (folder / name).is_file():
             raise ConfigError(f"{folder}: no {name}; a results folder has {', '.join(files)}")
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{folder / 'manifest.json'}: cannot be read: {error}") from error
-    if not isinstance(manifest, dict):
-        raise DataError(f"{folder / 'manifest.json'}: an object is expected")
+    path = folder / "manifest.json"
+    manifest = read_json(path, "manifest")
+    validated(_Manifest, manifest, path)
     return Results(
         folder,
         manifest,
@@ -230,7 +269,7 @@ def _rows(file: Path, parse: Callable[[Row], T]) -> list[T]:
             reader = csv.DictReader(stream)
             for row in reader:
                 try:
-                    rows.append(parse(row))
+                    rows.append(parse(_whole(row)))
                 except KeyError as error:
                     raise DataError(f"{file}: no column {error}") from error
                 except ValueError as error:
@@ -240,22 +279,29 @@ def _rows(file: Path, parse: Callable[[Row], T]) -> list[T]:
     return rows
 
 
+def _whole(row: dict[Any, Any]) -> Row:
+    """The row's text as it was before a spreadsheet had to be kept from running it."""
+    if None in row or None in row.values():
+        raise ValueError("as many fields as in the first line are expected; was the file cut?")
+    return {name: unguarded(text) for name, text in row.items()}
+
+
 def _point(row: Row) -> Point:
     return Point(
-        dataset=row["dataset"] or "",
-        task=row["task"] or "",
-        model=row["model"] or "",
-        method=row["method"] or "",
+        dataset=row["dataset"],
+        task=row["task"],
+        model=row["model"],
+        method=row["method"],
         qp=_integer(row["qp"]),
         bpp=_number(row["bpp"]),
         bpp_total=_number(row["bpp_total"]),
-        metric=row["metric"] or "",
+        metric=row["metric"],
         value=_number(row["value"]),
         ci_low=_number(row["ci_low"]),
         ci_high=_number(row["ci_high"]),
         n_images=_integer(row["n_images"]),
         n_failed=_integer(row["n_failed"]),
-        change=row["change"] or "",
+        change=row["change"],
         curve_bpp=_number(row["curve_bpp"]),
         curve_value=_number(row["curve_value"]),
     )
@@ -264,19 +310,19 @@ def _point(row: Row) -> Point:
 def _bd_rate(row: Row) -> BDRate:
     defined = row["status"] == "ok"
     return BDRate(
-        dataset=row["dataset"] or "",
-        task=row["task"] or "",
-        model=row["model"] or "",
-        metric=row["metric"] or "",
-        anchor=row["anchor"] or "",
-        method=row["method"] or "",
-        interpolation=row["interpolation"] or "",
-        policy=row["policy"] or "",
+        dataset=row["dataset"],
+        task=row["task"],
+        model=row["model"],
+        metric=row["metric"],
+        anchor=row["anchor"],
+        method=row["method"],
+        interpolation=row["interpolation"],
+        policy=row["policy"],
         bd_rate=_number(row["bd_rate"]) if defined else None,
         ci_low=_number(row["ci_low"]) if defined else None,
         ci_high=_number(row["ci_high"]) if defined else None,
         bd_metric=_number(row["bd_metric"]),
-        reason=row["reason"] or "",
+        reason=row["reason"],
         wins=_number(row["wins"]) if defined else None,
     )
 
@@ -286,12 +332,12 @@ def _equal_accuracy(row: Row) -> EqualAccuracy:
     if within is None:
         raise ValueError(f"within is {row['within']!r}: a percentage is expected")
     return EqualAccuracy(
-        dataset=row["dataset"] or "",
-        model=row["model"] or "",
-        metric=row["metric"] or "",
-        anchor=row["anchor"] or "",
-        method=row["method"] or "",
-        interpolation=row["interpolation"] or "",
+        dataset=row["dataset"],
+        model=row["model"],
+        metric=row["metric"],
+        anchor=row["anchor"],
+        method=row["method"],
+        interpolation=row["interpolation"],
         within=within,
         bpp=_number(row["bpp"]),
         ci_low=_number(row["ci_low"]),
@@ -299,18 +345,18 @@ def _equal_accuracy(row: Row) -> EqualAccuracy:
         change=_number(row["change"]),
         change_low=_number(row["change_low"]),
         change_high=_number(row["change_high"]),
-        reason=row["reason"] or "",
+        reason=row["reason"],
     )
 
 
-def _number(text: str | None) -> float | None:
-    if text is None or not text.strip():
+def _number(text: str) -> float | None:
+    if not text.strip():
         return None
     value = float(text)
     return value if math.isfinite(value) else None
 
 
-def _integer(text: str | None) -> int | None:
+def _integer(text: str) -> int | None:
     value = _number(text)
     if value is not None and value != int(value):
         raise ValueError(f"{text!r}: an integer is expected")

@@ -5,6 +5,9 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.analysis.bootstrap import obstacle
+from bench.analysis.spreadsheet import guarded
+from bench.atomic import write_text
 from bench.report.markup import latex, markdown
 from bench.report.results import UNCOMPRESSED, BDRate, EqualAccuracy, Point, Results
 from bench.report.table import Cell, Table
@@ -14,6 +17,7 @@ from bench.report.text import (
     letters,
     metric_label,
     number,
+    one_line,
     percent,
     with_interval,
 )
@@ -35,7 +39,7 @@ def write_tables(results: Results) -> list[Path]:
             ("csv", plain),
         ):
             path = folder / f"{name}.{suffix}"
-            path.write_text(text, encoding="utf-8", newline="\n")
+            write_text(path, text)
             written.append(path)
     return written
 
@@ -185,10 +189,11 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
     rows = []
     points = _operating_points(results, dataset, model)
     marks: dict[str, str] = {}
+    resamples = results.resamples
     for method, qp in points:
         by_metric = points[method, qp]
         first = next(iter(by_metric.values()))
-        values = [_value(by_metric.get(m), i == 0, marks) for i, m in enumerate(metrics)]
+        values = [_value(by_metric.get(m), i == 0, resamples, marks) for i, m in enumerate(metrics)]
         setting = NOTHING if qp is None else str(qp)
         rates = [number(first.bpp, 4), number(first.bpp_total, 4)]
         rows.append([Cell(method), *map(Cell, [setting, *rates]), *values])
@@ -237,15 +242,28 @@ _CHANGES = {
 }
 
 
-def _value(point: Point | None, interval: bool, marks: dict[str, str]) -> Cell:
+def _value(
+    point: Point | None, interval: bool, resamples: int | None, marks: dict[str, str]
+) -> Cell:
     if point is None:
         return Cell(NOTHING)
-    note = _CHANGES.get(point.change, point.change)
-    mark = marks.setdefault(note, letters(len(marks))) if note else ""
     value = number(point.value, 3)
+    notes = [_CHANGES.get(point.change, point.change)]
     if interval:
         value = with_interval(value, number(point.ci_low, 3), number(point.ci_high, 3))
-    return Cell(value, mark)
+        notes.append(_withheld(point, resamples))
+    note = "; ".join(filter(None, notes))
+    return Cell(value, marks.setdefault(note, letters(len(marks))) if note else "")
+
+
+def _withheld(point: Point, resamples: int | None) -> str:
+    """Why there is a value and no interval, as far as the counts tell; empty if there is one."""
+    if point.value is None or None not in (point.ci_low, point.ci_high):
+        return ""
+    if point.n_images is None or resamples is None:
+        return "no interval"
+    why = obstacle(point.n_images, resamples)
+    return f"no interval: {why or 'the resamples have no value, or are all the same'}"
 
 
 def _bd_csv(results: Results) -> str:
@@ -319,11 +337,11 @@ def _plain(value: float | None) -> str:
 
 
 def _csv(header: list[str], rows: list[list[str]], remark: str) -> str:
-    """A remark on the whole table has a column of its own."""
+    """A remark on the whole table has a column of its own. Names are no formulas."""
     if remark:
         header, rows = [*header, "remark"], [[*row, remark] for row in rows]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    for row in (header, *rows):
+        writer.writerow([guarded(one_line(cell)) for cell in row])
     return stream.getvalue()

@@ -1,5 +1,7 @@
 """How names and numbers are written for people, the same in figures, tables and the page."""
 
+import re
+
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "–"
 
@@ -14,6 +16,16 @@ _METRICS = {
     "agreement-AP50": "AP50 agreement with clean",
 }
 _INTERPOLATIONS = {"pchip": "PCHIP", "akima": "Akima"}
+
+
+def printable(text: str) -> str:
+    """Without what steers a terminal, ends a line, or is no text in XML: a blank for each."""
+    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]", " ", text)
+
+
+def one_line(text: str) -> str:
+    """For a cell of a table: without line breaks, without blanks that no format shows."""
+    return re.sub(r"\s+", " ", printable(text))
 
 
 def metric_label(metric: str) -> str:

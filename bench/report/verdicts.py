@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from bench.analysis.compare import FINE, NOT_COMPARABLE, WORSE, Comparison, Row
-from bench.report.text import NOTHING
+from bench.report.markup import md
+from bench.report.text import NOTHING, one_line, printable
 
 EXIT_CODES = {FINE: "fine", WORSE: "worse", NOT_COMPARABLE: "not comparable"}
 
@@ -28,14 +29,14 @@ def _text(c: Comparison) -> str:
         lines.append(f"{verdict:<{width}}  {_name(row)}{_numbers(row)}")
         lines += [f"{'':<{width}}  {'':2}{remark}" for remark in _remarks(row)]
     lines += ["", *(f"note: {note}" for note in c.notes), _summary(c)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _markdown(c: Comparison) -> str:
     lines = [
-        f"**{_md(_summary(c))}**",
+        f"**{md(_summary(c))}**",
         "",
-        f"`{c.run}` against `{c.baseline}`, threshold {c.threshold:g} % of rate.",
+        f"{_code(c.run)} against {_code(c.baseline)}, threshold {c.threshold:g} % of rate.",
         "",
         "| verdict | data set | model | method | rate at equal accuracy | against the anchor "
         "| why |",
@@ -44,9 +45,9 @@ def _markdown(c: Comparison) -> str:
     for row in c.rows:
         verdict = f"**{row.verdict}**" if row.exit_code else row.verdict
         cells = [verdict, row.dataset, row.model, row.method, _own(row), _against(row)]
-        named = [cells[0], *map(_md, cells[1:]), _md("; ".join(_remarks(row)))]
+        named = [cells[0], *map(md, cells[1:]), md("; ".join(_remarks(row)))]
         lines.append("| " + " | ".join(named) + " |")
-    lines += [f"\n{_md(note)}" for note in c.notes]
+    lines += [f"\n{md(note)}" for note in c.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -76,7 +77,8 @@ def _junit(c: Comparison) -> str:
         else:
             ElementTree.SubElement(case, "system-out").text = said
     ElementTree.indent(suite)
-    return ElementTree.tostring(suite, "unicode", xml_declaration=True) + "\n"
+    lines = ElementTree.tostring(suite, "unicode", xml_declaration=True).split("\n")
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {
@@ -128,10 +130,8 @@ def _summary(c: Comparison) -> str:
     return f"{EXIT_CODES[c.exit_code]}: {listed}"
 
 
-def _md(text: str) -> str:
-    for mark in "\\|<>*_`":
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("\n", " ")
+def _code(text: str) -> str:
+    return "`" + one_line(text).replace("`", "'") + "`"
 
 
 def _without_nan(value: Any) -> Any:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.atomic import checksum, write_text
 from bench.errors import BenchError, ConfigError
 from bench.results.lock import LockedError, locked
 
@@ -138,10 +139,10 @@ def record(folder: Path) -> None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """With a checksum of itself."""
+    manifest = manifest | {"checksum": checksum(manifest)}
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-    part = folder / f".{MANIFEST}"
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(folder / MANIFEST)
+    write_text(folder / MANIFEST, text + "\n")
 
 
 def sha256(path: Path) -> str:

@@ -9,7 +9,14 @@ import torch
 
 from bench import codecs, datasets, models, preprocessors
 from bench.codecs.base import Codec, prepare, says
-from bench.config import BenchConfig, DatasetConfig, Expected, ExperimentConfig, ModelConfig
+from bench.config import (
+    BenchConfig,
+    DatasetConfig,
+    Expected,
+    ExperimentConfig,
+    ModelConfig,
+    name_fault,
+)
 from bench.datasets.base import Dataset
 from bench.datasets.views import native
 from bench.errors import ConfigError
@@ -134,6 +141,9 @@ def _points(config: ExperimentConfig, device: torch.device) -> list[Point]:
 def _dataset(config: DatasetConfig, task: str) -> Dataset:
     root = Path(config.root) if config.root else None
     dataset = datasets.make(config.format, task, root, config.options)
+    called = config.name or dataset.name
+    if fault := name_fault(called):
+        raise ConfigError(f"dataset.name: {called!r} {fault}; give the data set another name")
     known = list(dataset.categories.values())
     for name in config.categories:
         if name not in (*known, *dataset.left_out):
@@ -144,7 +154,7 @@ def _dataset(config: DatasetConfig, task: str) -> Dataset:
     # A name that is also that of a category left out stands for that one: it was to be told apart.
     aliases = {k: v for k, v in config.categories.items() if k not in dataset.left_out}
     renamed = {i: aliases.get(name, name) for i, name in dataset.categories.items()}
-    return replace(dataset, name=config.name or dataset.name, categories=renamed)
+    return replace(dataset, name=called, categories=renamed)
 
 
 def random_weights(experiments: list[Experiment]) -> list[str]:

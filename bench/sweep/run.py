@@ -14,7 +14,7 @@ import torch
 
 from bench.analysis.results import IMAGE_COLUMNS, UNCOMPRESSED, statistics_path
 from bench.config import BenchConfig
-from bench.errors import BenchError
+from bench.errors import BenchError, ConfigError
 from bench.results.folder import write_manifest
 from bench.sweep import manifest
 from bench.sweep.coding import Coded, Picture
@@ -53,6 +53,11 @@ def _check_expected(
     else:
         return ""
     same = same and not experiment.limited
+    unknown = wanted.keys() - scores.keys()
+    if unknown:
+        raise ConfigError(
+            f"expected.{min(unknown)}: not measured here; there are: {', '.join(scores)}"
+        )
     missed, said = [], []
     for name, (value, tolerance) in wanted.items():
         said.append(f"{name} {value:.4f} ± {tolerance:g}")

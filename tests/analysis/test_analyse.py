@@ -375,7 +375,7 @@ def test_power_is_read_from_the_resamples(tmp_path: Path) -> None:
 def test_statistics_path() -> None:
     root = Path("r")
     assert statistics_path(root, "det", "d", "a/b", "npp+bpg", 37) == Path(
-        "r/statistics/det/d/a_b/npp+bpg/37.parquet"
+        "r/statistics/det/d/a%2Fb/npp+bpg/37.parquet"
     )
     assert statistics_path(root, "det", "d", "m", "uncompressed", None) == Path(
         "r/statistics/det/d/m/uncompressed.parquet"
