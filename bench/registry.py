@@ -1,8 +1,10 @@
-"""Names to factories, open to other packages through Python entry points."""
+"""What a name in a config stands for: a factory, which another package may offer through a Python
+entry point, or a file."""
 
 import warnings
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from bench.errors import ConfigError
@@ -38,7 +40,7 @@ class Registry(Generic[T]):
         return add
 
     def names(self) -> list[str]:
-        return sorted({*self._items, *(e.name for e in entry_points(group=self.group))})
+        return sorted({*self._items, *(e.name for e in _offered(self.group))})
 
     def get(self, name: str) -> T:
         """Raises ConfigError for an unknown name, naming what there is, and for what an installed
@@ -76,30 +78,66 @@ class Registry(Generic[T]):
         return []
 
     def _offers(self, name: str) -> list[EntryPoint]:
-        return [e for e in entry_points(group=self.group) if e.name == name]
+        return [e for e in _offered(self.group) if e.name == name]
 
     def _loaded(self, entry: EntryPoint) -> T:
         where = f"{self.kind} {entry.name!r} of the installed package {_package(entry)}"
         remedy = "mend, update or uninstall that package"
         try:
             item: T = entry.load()
-        except Exception as error:  # whatever its import raises
+            lacking = [attribute for attribute in self.needs if not hasattr(item, attribute)]
+        except (Exception, SystemExit) as error:  # whatever its import raises
             raise ConfigError(
                 f"{where} cannot be loaded from {entry.value}: {type(error).__name__}: {error}; "
                 f"{remedy}"
             ) from error
-        lacking = [attribute for attribute in self.needs if not hasattr(item, attribute)]
         if lacking or not (self.needs or callable(item)):
             what = f"has no {', '.join(lacking)}" if lacking else "cannot be called"
             raise ConfigError(f"{where} is not a {self.kind}: {entry.value} {what}; {remedy}")
         return item
 
 
+def existing_file(name: str) -> Path | None:
+    """The file of that name; None where there is none, or no file can be called so."""
+    try:
+        return Path(name) if Path(name).is_file() else None
+    except (OSError, ValueError):  # too long, or with characters that no file system takes
+        return None
+
+
+def _offered(group: str) -> list[EntryPoint]:
+    try:
+        return list(entry_points(group=group))
+    except Exception:  # of one package, in the way of all others
+        offers = [e for d in distributions() for e in _readable(d) if e.group == group]
+        return list({(e.name, e.value): e for e in offers}.values())
+
+
+def _readable(package: Distribution) -> list[EntryPoint]:
+    try:
+        return list(package.entry_points)
+    except Exception as error:
+        warnings.warn(
+            f"the installed package {_named(package)[0]} has entry points that cannot be read "
+            f"({error}), so it offers nothing: install it again, or uninstall it",
+            stacklevel=2,
+        )
+        return []
+
+
+def _named(package: Distribution | None) -> tuple[str, str]:
+    """Name and version, as far as the package's own metadata have them."""
+    try:
+        name, version = (package.name, package.version) if package else (None, None)
+    except Exception:  # they are not even text
+        name, version = None, None
+    return name or "(unknown)", version or "(unknown version)"
+
+
 def _package(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "(unknown)"
+    return " ".join(_named(entry.dist))
 
 
 def packages() -> dict[str, str]:
     """Installed packages that offer something to any registry, and their versions."""
-    offering = [e for group in _GROUPS for e in entry_points(group=group)]
-    return {e.dist.name: e.dist.version for e in offering if e.dist}
+    return dict(_named(e.dist) for group in _GROUPS for e in _offered(group) if e.dist)

@@ -1,7 +1,6 @@
 """What a task model is: the network that sees the decoded picture, behind one interface."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +10,14 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.datasets.base import Dataset
 from bench.datasets.categories import common_name
 from bench.errors import ConfigError
-from bench.registry import Registry
+from bench.models.checkpoints import COPIES
+from bench.models.weights import load_weights as load_weights  # other packages take it from here
+from bench.registry import Registry, existing_file
 from bench.tasks.base import Prediction, Target
 
 Image = NDArray[np.uint8]
@@ -33,7 +33,8 @@ Result = TypeVar("Result")
 @dataclass(frozen=True)
 class ModelSpec:
     """A model as the config names it. `weights` is a file, a name known to the library, `random`
-    (untrained, as the library initialises it, seeded), or None."""
+    (untrained, as the library initialises it, seeded), or None. Where a file holds its weights
+    twice, FILE#ema is the averaged copy and FILE#plain the other one."""
 
     library: str
     name: str
@@ -41,7 +42,26 @@ class ModelSpec:
 
     @property
     def weights_file(self) -> Path | None:
-        return Path(self.weights) if self.weights and Path(self.weights).is_file() else None
+        """Raises ConfigError for a file of which something else than a copy is asked."""
+        return self._file_and_copy[0]
+
+    @property
+    def chosen(self) -> str | None:
+        """Which of two copies in the file is asked for: one of `COPIES`, or None."""
+        return self._file_and_copy[1]
+
+    @property
+    def _file_and_copy(self) -> tuple[Path | None, str | None]:
+        whole = existing_file(self.weights or "")
+        name, mark, copy = (self.weights or "").rpartition("#")
+        if whole or not mark:
+            return whole, None
+        file = existing_file(name)
+        if file and copy not in COPIES:
+            raise ConfigError(f"weights {self.weights}: after # stands {' or '.join(COPIES)}")
+        if copy in COPIES and not file:
+            raise ConfigError(f"weights {self.weights}: there is no file {name}")
+        return file, copy if file else None
 
     @property
     def random(self) -> bool:
@@ -146,20 +166,27 @@ def categories_of_classes(model: TaskModel, dataset: Dataset) -> NDArray[np.int6
     """Model's class index → category id by `common_name`, −1 for classes that the data set lacks;
     None where the model's labels are category ids already, or the data set has no labels.
 
-    Raises ConfigError if a category of the data set is unknown to the model, or two are the same.
+    Raises ConfigError if a category of an object is unknown to the model, or two are the same.
+    Categories without an object add nothing to mAP and stop nothing.
     """
     if model.task != "det" or model.classes is None or not dataset.labelled:
         return None
+    labels = [s.target["labels"] for s in dataset.samples]
+    used = {int(i) for i in np.unique(np.concatenate(labels))} if labels else set()
     ids: dict[str, int] = {}
-    for i, name in dataset.categories.items():
-        if ids.setdefault(common_name(name), i) != i:
-            other = dataset.categories[ids[common_name(name)]]
+    for i, name in sorted(dataset.categories.items(), key=lambda item: item[0] not in used):
+        same = ids.setdefault(common_name(name), i)
+        if same != i and i in used:
             raise ConfigError(
-                f"data set {dataset.name}: categories {other!r} and {name!r} are the same to a "
-                "model; give one of them another name under dataset.categories"
+                f"data set {dataset.name}: categories {dataset.categories[same]!r} and {name!r} "
+                "are the same to a model; give one of them another name under dataset.categories"
             )
     known = {common_name(name) for name in model.classes}
-    unknown = [name for name in dataset.categories.values() if common_name(name) not in known]
+    unknown = [
+        name
+        for i, name in dataset.categories.items()
+        if i in used and common_name(name) not in known
+    ]
     if unknown:
         raise ConfigError(
             f"data set {dataset.name} has {len(unknown)} categories that the model does not know: "
@@ -194,91 +221,12 @@ def own_targets(model: TaskModel, dataset: Dataset) -> list[Target]:
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class _Inert:
-    """Stands for any object in a checkpoint that is no tensor: nothing of it is ever run."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
-
-    def __setstate__(self, state: object) -> None: ...
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A dictionary from .safetensors, or from a .pth; what a .pth holds besides tensors and plain
-    values (a training's log, say) is dropped unread. Raises ConfigError."""
+    """Of a file of weights. Raises ConfigError."""
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        unknown: list[Any] = [
-            (_Inert, name) for name in torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        ]
-        with torch.serialization.safe_globals(unknown):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict):
-            raise TypeError(f"it holds a {type(content).__name__}, not a state dict")
-    except Exception as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(
-            f"weights {path}: cannot be read ({why}); the file has {path.stat().st_size} bytes: is "
-            "it whole? Fetch or save it again"
-        ) from error
-    return content
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint. Raises ConfigError."""
-    content = read_checkpoint(path)
-    for key in ("state_dict", "model"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    state = OrderedDict((k, v) for k, v in content.items() if isinstance(v, Tensor))
-    # By it, modules that have been renamed since read older files.
-    state._metadata = getattr(content, "_metadata", None)  # type: ignore[attr-defined]
-    return state
-
-
-def load_weights(network: torch.nn.Module, path: Path, what: str) -> None:
-    """Raises ConfigError naming both sides if the file does not fit the network exactly."""
-    state = read_weights(path)
-    for key, tensor in state.items():
-        if tensor.is_floating_point():
-            state[key] = tensor.float()
-    own = network.state_dict()
-    shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
-    try:
-        missing, unknown = network.load_state_dict(state, strict=False)
-        shapes = []  # a network may have resized what was of another shape
-    except RuntimeError:
-        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    # Counters of training, which files converted from elsewhere lack.
-    missing = [k for k in missing if not k.endswith("num_batches_tracked")]
-    if not (missing or unknown or shapes):
-        return
-    faults = [
-        f"{len(keys)} {title} (e.g. {keys[0]})"
-        for title, keys in (
-            ("tensors missing from the file", missing),
-            ("tensors unknown to the model", unknown),
-        )
-        if keys
-    ]
-    if shapes:
-        k = shapes[0]
-        faults.append(
-            f"{len(shapes)} tensors of another shape (e.g. {k}: {tuple(state[k].shape)} in the "
-            f"file, {tuple(own[k].shape)} in the model)"
-        )
-    remedy = "Name the model or config that the file was trained with, or another file"
-    if shapes and not missing and not unknown:
-        remedy = (
-            "It looks like the same network for another number of classes: name the config that "
-            "it was trained with"
-        )
-    raise ConfigError(f"weights {path} do not fit {what}: {'; '.join(faults)}. {remedy}")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"weights {path}: cannot be read ({error.strerror or error})") from None
 
 
 def published(url: str, file: Path) -> bool:
@@ -298,6 +246,13 @@ def fetched(spec: ModelSpec, build: Callable[[], torch.nn.Module]) -> torch.nn.M
             f"({why}). Check the name and the connection, or fetch the file elsewhere and give it "
             "as weights"
         ) from error
+
+
+def without_weights(spec: ModelSpec) -> ConfigError:
+    return ConfigError(
+        f"model {spec.name} of {spec.library} has no weights: give a checkpoint, or `random` to "
+        "try it out untrained"
+    )
 
 
 def ready(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:

@@ -22,10 +22,10 @@ from bench.models.base import (
     ModelSpec,
     TaskModel,
     fixed_draws,
-    load_weights,
     ready,
 )
 from bench.models.torchvision import Classifier, Detector
+from bench.models.weights import load_weights
 
 _WIDTHS = (24, 48, 96, 128, 160)  # at strides 2, 4, 8, 16, 32
 _FPN_CHANNELS = 64
@@ -109,20 +109,26 @@ def detector() -> nn.Module:
 NETWORKS = {"mini_classifier": classifier, "mini_fcos": detector}
 
 
+def _require(name: str) -> None:
+    if name not in NETWORKS:
+        raise ConfigError(f"library mini has no model {name!r}; it has {', '.join(NETWORKS)}")
+
+
 def _default_weights(name: str) -> Path | None:
+    """Raises ConfigError for an unknown name."""
+    _require(name)
     path = Path(assets.__file__).with_name(f"{name}.safetensors")
     return path if path.exists() else None
 
 
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
-    if spec.name not in NETWORKS:
-        raise ConfigError(f"library mini has no model {spec.name!r}; it has {sorted(NETWORKS)}")
+    _require(spec.name)
     if not spec.weights_file and not spec.random:
         raise ConfigError(f"model {spec.name}: weights {spec.weights!r} are not a file")
     with fixed_draws():
         network = NETWORKS[spec.name]()
     if spec.weights_file:
-        load_weights(network, spec.weights_file, spec.name)
+        load_weights(network, spec.weights_file, spec.name, spec.chosen)
     network = ready(network, device)
     if spec.name == "mini_fcos":
         return Detector(network, list(mini.CLASSES), device)
@@ -132,6 +138,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:
+    _require(spec.name)
     return {"torchvision": torchvision.__version__}
 
 

@@ -22,8 +22,8 @@ from bench.models.base import (
     TaskModel,
     fixed_draws,
     in_batches,
-    read_checkpoint,
 )
+from bench.models.checkpoints import read_checkpoint
 from bench.models.gradients import DEEP_STRIDES, at_strides, maps_inside
 from bench.tasks.base import Prediction, Target
 
@@ -179,6 +179,11 @@ def training_losses(network: Any, inputs: list[Tensor], targets: list[Target]) -
 
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     config = mmlab.read(PACKAGE, spec.name)
+    with mmlab.understood(PACKAGE, spec.name):
+        return _detector(spec, config, device)
+
+
+def _detector(spec: ModelSpec, config: Any, device: torch.device) -> Detector:
     from mmcv.transforms import Compose
     from mmdet.utils import get_test_pipeline_cfg
 
@@ -204,18 +209,26 @@ def _classes(spec: ModelSpec, config: Any) -> list[str]:
 
     meta: dict[str, Any] = {}
     if spec.weights_file:
-        about = read_checkpoint(spec.weights_file).get("meta")
-        about = about if isinstance(about, dict) else {}
-        meta = about.get("dataset_meta") or about
+        about = _dictionary(dict.get(read_checkpoint(spec.weights_file), "meta"))
+        meta = _dictionary(about.get("dataset_meta")) or about
     dataset = config.test_dataloader.dataset
     while "dataset" in dataset:  # wrapped
         dataset = dataset.dataset
-    named = (
-        meta.get("classes") or meta.get("CLASSES") or (dataset.get("metainfo") or {}).get("classes")
+    named = [meta.get("classes"), meta.get("CLASSES")]
+    named.append(_dictionary(dataset.get("metainfo")).get("classes"))
+    named.append(getattr(DATASETS.get(dataset.type), "METAINFO", {}).get("classes"))
+    for names in named:
+        names = [names] if isinstance(names, str) else names
+        if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
+            return list(names)
+    raise ConfigError(
+        f"mmdet {spec.name}: neither the checkpoint nor the config's data set names its classes; "
+        "set test_dataloader.dataset.metainfo.classes in the config"
     )
-    if not named:
-        named = DATASETS.get(dataset.type).METAINFO["classes"]
-    return [named] if isinstance(named, str) else list(named)
+
+
+def _dictionary(value: object) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _head_classes(network: Any) -> int | None:

@@ -5,6 +5,8 @@ Needs the extra `mmlab`; nothing of it is imported before one of its models is a
 
 import importlib.util
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any
 import torch
 import yaml
 
-from bench.errors import ConfigError
-from bench.models.base import ModelSpec, fixed_draws, load_weights, published, ready
+from bench.errors import BenchError, ConfigError
+from bench.models.base import ModelSpec, fixed_draws, published, ready
+from bench.models.weights import load_weights
+from bench.registry import existing_file
 
 INSTALL = (
     "pip install -c constraints.txt -e '.[mmlab]' 'setuptools<80'",
@@ -44,6 +48,19 @@ def require(package: str) -> None:
         ) from error
 
 
+@contextmanager
+def understood(package: str, name: str) -> Iterator[None]:
+    """A config is a program: whatever it raises, or what is made of it, becomes ConfigError."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"{package} cannot build {name}: {type(error).__name__}: {error}"
+        ) from error
+
+
 def _folder(package: str) -> Path | None:
     found = importlib.util.find_spec(package)
     return Path(found.origin).parent / ".mim" / "configs" if found and found.origin else None
@@ -65,8 +82,9 @@ def _describes(stem: str) -> bool:
 def config_file(package: str, name: str) -> Path:
     """Of a bundled config, or the file itself. Raises ConfigError."""
     require(package)
-    if Path(name).is_file():
-        return Path(name)
+    file = existing_file(name)
+    if file:
+        return file
     if name not in bundled(package) and name in _documented_names(package):
         return _documented_names(package)[name]
     if name not in bundled(package):
@@ -86,18 +104,20 @@ def read(package: str, name: str) -> Any:
 
     try:
         config = Config.fromfile(file)
-    except Exception as error:  # a config is a program
+    except (Exception, SystemExit) as error:  # a config is a program
         raise ConfigError(f"{package} config {file}: cannot be read: {error}") from error
     for key in ("model", "test_dataloader"):
         if not config.get(key):
             raise ConfigError(f"{package} config {file}: it has no {key!r}, so it cannot be tested")
+        if not isinstance(config[key], dict):
+            raise ConfigError(f"{package} config {file}: {key!r} is no dictionary")
     return config
 
 
 def build(package: str, config: Any, spec: ModelSpec, device: torch.device) -> Any:
     """The network of a config with the weights of `spec`, in evaluation mode.
 
-    Raises ConfigError where it cannot be built, or the weights do not fit.
+    Raises ConfigError where the weights do not fit, and what the config's classes raise.
     """
     from mmengine.logging import MMLogger
     from mmengine.model import revert_sync_batchnorm
@@ -111,18 +131,14 @@ def build(package: str, config: Any, spec: ModelSpec, device: torch.device) -> A
         )
     init_default_scope(config.get("default_scope") or package)
     _without_downloads(config.model)
-    try:
-        with fixed_draws():
-            network = revert_sync_batchnorm(registry.MODELS.build(config.model))
-            if spec.random:
-                MMLogger.get_current_instance().setLevel("WARNING")  # else a line per tensor
-                network.init_weights()
-    except Exception as error:
-        raise ConfigError(
-            f"{package} cannot build {spec.name}: {type(error).__name__}: {error}"
-        ) from error
+    with fixed_draws():
+        network = revert_sync_batchnorm(registry.MODELS.build(config.model))
+        if spec.random:
+            MMLogger.get_current_instance().setLevel("WARNING")  # else a line per tensor
+            network.init_weights()
     if spec.weights_file:
-        load_weights(network, spec.weights_file, f"{package} {spec.name}")
+        what = f"{package} {spec.name}"
+        load_weights(network, spec.weights_file, what, spec.chosen, known_by="config")
     # Deformable convolutions, corner pooling and standardised weights refuse channels last.
     if package == "mmdet" and type(network).__name__ != "YOLOX":
         return network.eval().to(device)
@@ -145,7 +161,8 @@ def _without_downloads(node: Any) -> None:
 def fingerprint(package: str, spec: ModelSpec) -> dict[str, str]:
     require(package)
     packages = {p: version(p) for p in (package, "mmcv", "mmengine")}
-    return {"library": package, **packages, "config": read(package, spec.name).pretty_text}
+    with understood(package, spec.name):
+        return {"library": package, **packages, "config": read(package, spec.name).pretty_text}
 
 
 def _metafile(file: Path) -> list[dict[str, Any]]:

@@ -63,6 +63,11 @@ class Classifier(DifferentiableClassifier):
 
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     config = mmlab.read(PACKAGE, spec.name)
+    with mmlab.understood(PACKAGE, spec.name):
+        return _classifier(spec, config, device)
+
+
+def _classifier(spec: ModelSpec, config: Any, device: torch.device) -> Classifier:
     kind = str(config.model.get("type"))
     headless = kind == "ImageClassifier" and not config.model.get("head")
     if headless or not kind.endswith("Classifier"):

@@ -23,10 +23,11 @@ from bench.models.base import (
     fetched,
     fixed_draws,
     in_batches,
-    load_weights,
     ready,
+    without_weights,
 )
 from bench.models.gradients import DifferentiableClassifier, normalised
+from bench.models.weights import load_weights
 from bench.tasks.base import Prediction
 
 
@@ -66,19 +67,51 @@ def _view(data_config: dict[str, Any]) -> ModelView | None:
     )
 
 
-def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
-    if not timm.is_model(spec.name):
-        near = ", ".join(timm.list_models(f"*{spec.name[:8]}*")[:5])
-        raise ConfigError(f"timm has no model {spec.name!r}" + (f"; near: {near}" if near else ""))
-    if spec.weights and not spec.weights_file and not spec.random:
-        # A tag of timm's own weights, e.g. "a1_in1k": fetched by timm.
-        name = f"{spec.name}.{spec.weights}"
-        network = fetched(spec, lambda: timm.create_model(name, pretrained=True))
-    else:
+def _described(name: str) -> Any:
+    """What timm says of a model. Raises ConfigError for a name that it does not know."""
+    try:
+        if timm.is_model(name):
+            return timm.get_pretrained_cfg(name)
+        near = ", ".join(timm.list_models(f"*{name[:8]}*")[:5])
+        why = f"near: {near}" if near else "`run_bench.py list models` names them"
+    except RuntimeError as error:  # of a name with a tag
+        why = str(error)
+    raise ConfigError(f"timm has no model {name!r}; {why}")
+
+
+def _built(name: str, **options: Any) -> nn.Module:
+    """Untrained, the same every time. Raises ConfigError."""
+    try:
         with fixed_draws():
-            network = timm.create_model(spec.name, pretrained=False)
+            network: nn.Module = timm.create_model(name, pretrained=False, **options)
+    except Exception as error:
+        raise ConfigError(f"timm cannot build {name}: {type(error).__name__}: {error}") from error
+    return network
+
+
+def _network(spec: ModelSpec) -> nn.Module:
+    if not spec.weights:
+        raise without_weights(spec)
+    if spec.random:
+        return _built(spec.name)
     if spec.weights_file:
-        load_weights(network, spec.weights_file, f"timm {spec.name}")
+        network: Any = _built(spec.name)
+        return load_weights(
+            network,
+            spec.weights_file,
+            f"timm {spec.name}",
+            spec.chosen,
+            classes=network.num_classes,
+            rebuilt=lambda n: _built(spec.name, num_classes=n),
+        )
+    # A tag of timm's own weights, e.g. "a1_in1k": fetched by timm.
+    name = f"{spec.name}.{spec.weights}"
+    return fetched(spec, lambda: timm.create_model(name, pretrained=True))
+
+
+def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
+    _described(spec.name)
+    network = _network(spec)
     data_config: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     transform = create_transform(**data_config, is_training=False)
     steps = transform.transforms
@@ -93,7 +126,7 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:
-    config: Any = timm.get_pretrained_cfg(spec.name)
+    config = _described(spec.name)
     keys = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
     return {"timm": timm.__version__} | {k: str(getattr(config, k, None)) for k in keys}
 

@@ -26,10 +26,14 @@ from bench.models.base import (
     in_batches,
     published,
     ready,
+    without_weights,
 )
-from bench.models.base import load_weights as load_file_weights
 from bench.models.gradients import DifferentiableClassifier, at_strides, maps_inside, normalised
+from bench.models.weights import load_weights
 from bench.tasks.base import Prediction, Target
+
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+"""Heads of GoogLeNet and Inception that only training looks at: a file may lack them."""
 
 
 def pixels(rgb: Image) -> Tensor:
@@ -140,7 +144,10 @@ def _weights(spec: ModelSpec) -> Any:
     """The named member of the model's weights enum; of a checkpoint file the one that it is a copy
     of, else the default, for the preprocessing."""
     if spec.name not in _names():
-        raise ConfigError(f"torchvision has no classifier or detector named {spec.name!r}")
+        raise ConfigError(
+            f"torchvision has no classifier or detector named {spec.name!r}; `run_bench.py list "
+            "models` names them"
+        )
     enum = get_model_weights(spec.name)
     if spec.weights_file:
         own = (w for w in enum if published(w.url, spec.weights_file))
@@ -162,22 +169,36 @@ def _names() -> list[str]:
 
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     weights = _weights(spec)
+    if not spec.weights:
+        raise without_weights(spec)
+    categories = list(weights.meta["categories"])
     detector = spec.name in list_models(module=torchvision.models.detection)
-    extra: dict[str, Any] = {"weights_backbone": None} if detector else {}
-    extra["num_classes"] = len(weights.meta["categories"])
-    if spec.name in ("googlenet", "inception_v3"):
-        extra["transform_input"] = True  # what their builders set with weights of their own
-    if spec.weights_file:
-        network = get_model(spec.name, weights=None, **extra)
-        load_file_weights(network, spec.weights_file, f"torchvision {spec.name}")
-    elif spec.weights and not spec.random:
-        network = fetched(spec, lambda: get_model(spec.name, weights=weights))
-    else:
+
+    def built(classes: int) -> nn.Module:
+        extra: dict[str, Any] = {"weights_backbone": None} if detector else {}
+        if spec.name in ("googlenet", "inception_v3"):
+            # As their builders have it with weights of their own.
+            extra |= {"transform_input": True, "init_weights": spec.random}
         with fixed_draws():
-            network = get_model(spec.name, weights=None, **extra)
+            return get_model(spec.name, weights=None, num_classes=classes, **extra)
+
+    if spec.weights_file:
+        network = load_weights(
+            built(len(categories)),
+            spec.weights_file,
+            f"torchvision {spec.name}",
+            spec.chosen,
+            aside=AUXILIARY,
+            classes=len(categories),
+            rebuilt=None if detector else built,
+        )
+    elif spec.random:
+        network = built(len(categories))
+    else:
+        network = fetched(spec, lambda: get_model(spec.name, weights=weights))
     network = ready(network, device)
     if detector:
-        return Detector(network, list(weights.meta["categories"]), device)
+        return Detector(network, categories, device)
     return Classifier(network, weights.transforms(), device)
 
 

@@ -11,14 +11,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
+from torch import Tensor
 
 from bench import assets
 from bench.errors import ConfigError
-from bench.preprocessors.controls import CONTROLS
+from bench.preprocessors.controls import CONTROLS, control, is_qp, shown
 from bench.preprocessors.npp import NPP, QANPP
 from bench.preprocessors.paper import PaperNPP, PaperQANPP
-from bench.registry import Registry
+from bench.registry import Registry, existing_file
 
 CODE_VERSION = "2"
 """Raised when a change of this package changes what a preprocessor puts out."""
@@ -67,16 +68,14 @@ class Neural:
 
 def weights_path(weights: str) -> Path:
     """A file, or the name of a network that ships. Raises ConfigError."""
-    shipped = Path(assets.__file__).parent / f"{weights}.safetensors"
-    if Path(weights).is_file():
-        return Path(weights)
-    if shipped.is_file():
-        return shipped
-    names = sorted(p.stem for p in shipped.parent.glob("*npp*.safetensors"))
-    raise ConfigError(
-        f"preprocessor weights {weights}: neither a file nor one of the networks that ship: "
-        f"{', '.join(names)}. `run_bench.py train` makes such a file"
-    )
+    shipped = {p.stem: p for p in Path(assets.__file__).parent.glob("*npp*.safetensors")}
+    found = existing_file(weights) or shipped.get(weights)
+    if found is None:
+        raise ConfigError(
+            f"preprocessor weights {weights[:200]!r}: neither a file nor one of the networks "
+            f"that ship: {', '.join(sorted(shipped))}. `run_bench.py train` makes such a file"
+        )
+    return found
 
 
 def build(
@@ -100,24 +99,55 @@ def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.
     try:
         with safe_open(path, framework="pt") as file:
             about: dict[str, str] = file.metadata() or {}
-            state = {k: file.get_tensor(k).float() for k in file.keys()}  # noqa: SIM118
-        if about.get("preprocessor") != name:
+            stored = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        lacking = [key for key in ("preprocessor", "width", "residual", "qps") if key not in about]
+        if lacking:
+            raise ValueError(f"its metadata have no {', '.join(lacking)}")
+        if about["preprocessor"] != name:
             raise ConfigError(
-                f"weights {path} are of preprocessor {about.get('preprocessor')!r}, not of {name!r}"
+                f"weights {path} are of preprocessor {about['preprocessor']!r}, not of {name!r}"
             )
-        network = build(
-            name,
-            about.get("architecture", "filters"),
-            int(about["width"]),
-            about["residual"] == "True",
-            about.get("position") == "True",
-            about.get("context") == "True",
-        )
-        network.load_state_dict(state)
         low, high = (int(qp) for qp in about["qps"].split("-"))
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"weights {path} do not fit preprocessor {name}: {error}") from error
+        if low > high:
+            raise ValueError(f"there is no QP from {low} to {high}")
+        with torch.device("meta"):  # whatever width the file states, this takes no memory
+            _require_fit(stored, _stated(name, about))
+        network = _stated(name, about)
+        network.load_state_dict({k: v.float() for k, v in stored.items()})
+    except ConfigError:
+        raise
+    except Exception as error:  # of any kind: the file decides what is tried
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"weights {path} do not fit preprocessor {name}: {why}") from error
     return network.eval().to(device), range(low, high + 1)
+
+
+def _stated(name: str, about: Mapping[str, str]) -> torch.nn.Module:
+    """The untrained network that a file of weights says it is of."""
+    return build(
+        name,
+        about.get("architecture", "filters"),
+        int(about["width"]),
+        about["residual"] == "True",
+        about.get("position") == "True",
+        about.get("context") == "True",
+    )
+
+
+def _require_fit(stored: Mapping[str, Tensor], network: torch.nn.Module) -> None:
+    """Raises ValueError for tensors that are missing, unknown, of another shape or not finite."""
+    own = network.state_dict()
+    here, there = ({k: tuple(v.shape) for k, v in state.items()} for state in (own, stored))
+    for key in sorted(own.keys() | stored.keys()):
+        if here.get(key) != there.get(key):
+            raise ValueError(
+                f"tensor {key} is {there.get(key, 'missing')} in the file, "
+                f"{here.get(key, 'unknown')} in the network that it states"
+            )
+        if own[key].is_floating_point() and not stored[key].is_floating_point():
+            raise ValueError(f"tensor {key} is {stored[key].dtype}, not floating point")
+        if not torch.isfinite(stored[key]).all():
+            raise ValueError(f"tensor {key} holds NaN or infinity")
 
 
 Maker = Callable[[dict[str, Any], list[int], torch.device], Preprocessor]
@@ -130,28 +160,25 @@ def make(config: Mapping[str, Any], qps: list[int], device: torch.device) -> Pre
     """What a method's `preprocessor:` describes. Raises ConfigError; warns of untrained QPs."""
     options = dict(config)
     name = options.pop("name", None)
-    return PREPROCESSORS.get(str(name))(options, qps, device)
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"preprocessor: its `name` is {'missing' if name is None else shown(name)}; "
+            f"there are: {', '.join(PREPROCESSORS.names())}"
+        )
+    return PREPROCESSORS.get(name)(options, qps, device)
 
 
 def _neural(name: str, options: dict[str, Any], qps: list[int], device: torch.device) -> Neural:
-    weights = options.get("weights")
-    unknown = [option for option in options if option != "weights"]
-    if unknown or weights is None:
-        raise ConfigError(
-            f"preprocessor {name}: takes `weights`, a file or a shipped name, or a map from QP to "
-            "one, or `random` (untrained)" + (f"; unknown: {', '.join(unknown)}" if unknown else "")
-        )
-    if weights == "random":
+    if options == {"weights": "random"}:
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
             network = build(name, "filters", 32).eval().to(device)
         return Neural(name, {None: network}, "random", device)
-    per_qp = weights if isinstance(weights, Mapping) else {None: weights}
     digest, networks = hashlib.sha256(), {}
-    for at, file in per_qp.items():
-        path = weights_path(str(file))
-        digest.update(f"{at}:".encode() + path.read_bytes())
+    for at, file in _files(name, options).items():
+        path = weights_path(file)
         networks[at], trained = load_network(name, path, device)
+        digest.update(f"{at}:".encode() + path.read_bytes())
         outside = [qp for qp in qps if qp not in trained]
         if outside and at is None:
             warnings.warn(
@@ -162,10 +189,26 @@ def _neural(name: str, options: dict[str, Any], qps: list[int], device: torch.de
     return Neural(name, networks, digest.hexdigest(), device)
 
 
+def _files(name: str, options: Mapping[Any, Any]) -> Mapping[int | None, str]:
+    """By the QP that they are used from; one under the key None serves every QP."""
+    weights = options.get("weights")
+    per_qp: Mapping[Any, Any] = weights if isinstance(weights, Mapping) else {None: weights}
+    wrong = [option for option in options if option != "weights"]
+    wrong += [at for at in per_qp if not is_qp(at) and per_qp is weights]
+    wrong += [file for file in per_qp.values() if not isinstance(file, str)]
+    if wrong or not per_qp:
+        raise ConfigError(
+            f"preprocessor {name}: takes `weights`, a file or a shipped name, or a map from QP to "
+            "one, or `random` (untrained); given: "
+            f"{', '.join(map(shown, wrong)) or 'an empty map'}"
+        )
+    return per_qp
+
+
 def _control(
     name: str, options: dict[str, Any], qps: list[int], device: torch.device
 ) -> Preprocessor:
-    return CONTROLS[name](**options)
+    return control(name, options)
 
 
 for _name in NETWORKS:

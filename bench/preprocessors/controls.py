@@ -3,8 +3,11 @@
 Each takes its strength per QP, as a number or as a map from QP to number (the nearest one is used).
 """
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +17,19 @@ from bench.errors import ConfigError
 
 Pixels = NDArray[np.uint8]
 Strength = float | Mapping[int, float]
+
+
+def shown(value: object) -> str:
+    """For a message: as Python writes it, cut where it is long."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # by which Python refuses to write it
+        return "a number of thousands of digits"
+
+
+def is_qp(key: object) -> bool:
+    """Whether it is a whole number, and none that no codec's QPs come near."""
+    return type(key) is int and abs(key) < 10_000
 
 
 def _at(strength: Strength, qp: int) -> float:
@@ -44,10 +60,18 @@ def _rescale(rgb: Pixels, scale: float) -> Pixels:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
-_FILTERS: dict[str, tuple[Callable[[Pixels, float], Pixels], str]] = {
-    "blur": (_blur, "sigma"),
-    "denoise": (_denoise, "h"),
-    "rescale": (_rescale, "scale"),
+@dataclass(frozen=True)
+class _Filter:
+    run: Callable[[Pixels, float], Pixels]
+    parameter: str
+    allowed: Callable[[float], bool]
+    says: str
+
+
+_FILTERS = {
+    "blur": _Filter(_blur, "sigma", lambda v: 0 <= v <= 100, "from 0 to 100 pixels"),
+    "denoise": _Filter(_denoise, "h", lambda v: 0 <= v <= 255, "from 0 to 255 levels"),
+    "rescale": _Filter(_rescale, "scale", lambda v: 0 < v <= 1, "above 0 and up to 1"),
 }
 
 
@@ -57,24 +81,40 @@ class Control:
     strength: Strength
 
     def __call__(self, rgb: Pixels, qp: int) -> Pixels:
-        return _FILTERS[self.name][0](rgb, _at(self.strength, qp))
+        return _FILTERS[self.name].run(rgb, _at(self.strength, qp))
 
     def fingerprint(self) -> dict[str, str]:
         return {"preprocessor": self.name, "strength": str(self.strength), "cv2": cv2.__version__}
 
 
-def _maker(name: str) -> Callable[..., Control]:
-    parameter = _FILTERS[name][1]
+def control(name: str, options: Mapping[Any, Any]) -> Control:
+    """Raises ConfigError naming the option, its value and what is allowed."""
+    known = _FILTERS[name]
+    if set(options) != {known.parameter}:
+        raise ConfigError(
+            f"preprocessor {name}: takes `{known.parameter}`, a number or a map from QP to number; "
+            f"given: {', '.join(map(shown, options)) or 'nothing'}"
+        )
+    strength = options[known.parameter]
+    per_qp = strength if isinstance(strength, Mapping) else {0: strength}
+    wrong = [
+        shown(strength if per_qp is not strength else {qp: value})
+        for qp, value in per_qp.items()
+        if not is_qp(qp)
+        or not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not known.allowed(value)
+    ]
+    if wrong or not per_qp:
+        raise ConfigError(
+            f"preprocessor {name}: {known.parameter}: takes a number {known.says}, or a map from "
+            f"QP, a whole number, to one; given: {(wrong or ['an empty map'])[0]}"
+        )
+    return Control(name, strength)
 
-    def make(**options: Strength) -> Control:
-        if set(options) != {parameter}:
-            raise ConfigError(
-                f"preprocessor {name}: takes `{parameter}`, a number or a map from QP to number; "
-                f"given: {', '.join(options) or 'nothing'}"
-            )
-        return Control(name, options[parameter])
 
-    return make
+def _control(name: str, /, **options: Strength) -> Control:
+    return control(name, options)
 
 
-CONTROLS: dict[str, Callable[..., Control]] = {name: _maker(name) for name in _FILTERS}
+CONTROLS: dict[str, Callable[..., Control]] = {name: partial(_control, name) for name in _FILTERS}

@@ -80,6 +80,7 @@ class PlannedModel:
             "library": self.spec.library,
             "name": self.spec.name,
             "weights": sha256(file) if file else str(self.spec.weights),
+            **({"copy": self.spec.chosen} if self.spec.chosen else {}),
             "viewed": str(self.viewed),
             **({"package": package} if package else {}),
             "torch": torch.__version__,

@@ -372,6 +372,9 @@ def _begin_as_backbone(context: Context, model: TaskModel) -> None:
 
 
 def model_spec(model: dict[str, Any]) -> ModelSpec:
+    texts = [model.get("library"), model.get("name"), model.get("weights") or ""]
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError("model: takes library, name and weights, each a text")
     weights = model.get("weights")
     if weights is None:
         default = LIBRARIES.get(model["library"]).default_weights(model["name"])

@@ -1,5 +1,7 @@
 """Models that do not fit the data set or their weights: refused before anything is coded."""
 
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 import yaml
 from described import N, experiment
 from PIL import Image
+from safetensors.torch import load_file
 
 from bench.assets import __file__ as assets
 from bench.cli import main
@@ -99,6 +102,112 @@ def test_nothing_to_agree_with(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "flat-det" in error
 
 
+def test_a_category_of_no_object_is_no_hindrance(tmp_path: Path) -> None:
+    """Unknown to the model, or of the name of another one."""
+    root, change = scenes(tmp_path / "scenes", extra=("everything", mini.CLASSES[0]))
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"experiments": [experiment() | change]}))
+    words = ["--config", path, "--data-root", root, "--out", tmp_path / "out", "--device", "cpu"]
+    assert main([str(word) for word in words]) == 0
+
+
+def test_a_category_of_one_object_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, change = scenes(tmp_path / "scenes", extra=("everything",), carried=True)
+    error = refusal(tmp_path, capsys, change, "--data-root", root)
+    assert "scenes has 1 categories that the model does not know: everything" in error
+
+
+def scenes(
+    root: Path, extra: tuple[str, ...], carried: bool = False
+) -> tuple[Path, dict[str, Any]]:
+    """Two of mini's scenes as COCO has them, and an experiment on them. The categories `extra`
+    stand in front, without objects or `carried` by one."""
+    (root / "images").mkdir(parents=True)
+    names = [*extra, *mini.CLASSES]
+    images, objects = [], []
+    for i in range(2):
+        picture, target = mini.render_detection("test", i)
+        Image.fromarray(picture).save(root / "images" / f"{i}.png")
+        height, width = picture.shape[:2]
+        images.append({"id": i, "file_name": f"{i}.png", "width": width, "height": height})
+        for label, (x1, y1, x2, y2) in zip(
+            target["labels"].tolist(), target["boxes"].tolist(), strict=True
+        ):
+            box = [x1, y1, x2 - x1, y2 - y1]
+            about = {"id": len(objects), "image_id": i, "category_id": len(extra) + label}
+            objects.append(about | {"bbox": box, "area": box[2] * box[3], "iscrowd": 0})
+    if carried:
+        objects[0]["category_id"] = 0
+    categories = [{"id": i, "name": name} for i, name in enumerate(names)]
+    content = {"images": images, "annotations": objects, "categories": categories}
+    (root / "instances.json").write_text(json.dumps(content))
+    methods = {"bpg": {"codec": "bpg", "qps": [45]}}
+    models = [{"library": "mini", "name": "mini_fcos"}]
+    dataset = {"format": "coco"}
+    return root, {"task": "det", "models": models, "dataset": dataset, "methods": methods}
+
+
+def averaged(path: Path) -> Path:
+    """The shipped classifier, and as its average one that knows nothing."""
+    state = load_file(ASSETS / "mini_classifier.safetensors")
+    blank = {f"ema.module.{k}": torch.zeros_like(v) for k, v in state.items()}
+    torch.save({"model": {f"module.{k}": v for k, v in state.items()} | blank}, path)
+    return path
+
+
+def test_the_copy_of_the_weights_that_is_run_is_told_and_can_be_chosen(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, weights = tmp_path / "config.yaml", averaged(tmp_path / "both.pth")
+    change = {"methods": {"bpg": {"codec": "bpg", "qps": [45]}}}
+    path.write_text(yaml.safe_dump({"experiments": [experiment() | change]}))
+    scores = {}
+    for choice in ("", "#plain", "#ema"):
+        out = tmp_path / f"out{choice}"
+        words = ["--config", path, "--data-root", pictures, "--device", "cpu", "--out", out]
+        words += ["--cache", tmp_path / "cache", "--weights", f"{weights}{choice}"]
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert main([str(word) for word in words]) == 0
+        said = [str(w.message) for w in told if "more than once" in str(w.message)]
+        assert bool(said) == (not choice)
+        assert all("both.pth#ema" in text for text in said)
+        scores[choice] = (out / "points.csv").read_text()
+    assert scores[""] == scores["#plain"] != scores["#ema"]
+    error = refusal(tmp_path, capsys, {}, "--data-root", pictures, "--weights", f"{weights}#best")
+    assert "both.pth#best: after # stands plain or ema" in error
+    error = refusal(
+        tmp_path, capsys, {}, "--data-root", pictures, "--weights", f"{tmp_path}/gone.pth#ema"
+    )
+    assert "there is no file" in error
+
+
+def test_a_classifier_that_was_trained_on_for_other_classes(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is built for the twelve that its file has, and refused for fewer than the labels need."""
+    import timm
+
+    for classes in (12, 3):
+        weights = tmp_path / f"{classes}.pth"
+        torch.save(timm.create_model("resnet10t", num_classes=classes).state_dict(), weights)
+        change = {
+            "models": [{"library": "timm", "name": "resnet10t", "weights": str(weights)}],
+            "methods": {"bpg": {"codec": "bpg", "qps": [45]}},
+        }
+        words = ["--data-root", pictures]
+        if classes == 3:
+            error = refusal(tmp_path, capsys, change, *words)
+            assert "resnet10t gives 3 classes" in error
+            continue
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump({"experiments": [experiment() | change]}))
+        words += ["--config", path, "--out", tmp_path / "out", "--device", "cpu"]
+        assert main([str(word) for word in words]) == 0
+
+
 def folders(root: Path, classes: int) -> Path:
     for i in range(classes):
         (root / f"class {i:02d}").mkdir(parents=True)
@@ -176,7 +285,8 @@ def test_two_categories_of_one_name(tmp_path: Path) -> None:
 
     spec = ModelSpec("mini", "mini_fcos", str(ASSETS / "mini_fcos.safetensors"))
     model = LIBRARIES.get("mini").load(spec, torch.device("cpu"))
-    data = DATASETS.get("mini")("det").first(1)
+    data = DATASETS.get("mini")("det").first(64)
+    assert {1, 2} <= {int(i) for s in data.samples for i in s.target["labels"]}
     twice = replace(data, categories={1: "striped disc", 2: "Striped_Disc"})
     with pytest.raises(ConfigError, match="'striped disc' and 'Striped_Disc' are the same"):
         categories_of_classes(model, twice)
