@@ -232,8 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What mmdetection says of its own use of torch is not for the user of this suite.
     warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
     warnings.filterwarnings("ignore", message="torch.meshgrid")
-    # joblib's, where a model is refused while pictures for it are still being read.
-    warnings.filterwarnings("ignore", message=".*have been successfully executed")
+    # joblib's, where a run is refused while units of work are still in flight.
+    warnings.filterwarnings("ignore", message=".*have been (successfully executed|cancelled)")
     words = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "run": _run,
@@ -273,7 +273,7 @@ def _run(a: argparse.Namespace) -> None:
     from bench.analysis import analyse
     from bench.progress import Progress
     from bench.results import folder as folders
-    from bench.sweep import execute, plan, run
+    from bench.sweep import execute, plan, run, workshop
     from bench.sweep.cache import Cache
     from bench.sweep.workers import Workers
 
@@ -297,8 +297,6 @@ def _run(a: argparse.Namespace) -> None:
     data = [e.dataset for e in config.experiments]
     folders.require_outside(out_folder, [(d.format, d.root) for d in data if d.root])
     experiments = plan.plan(config, device, a.limit)
-    if a.backend != "threading":
-        execute.require_sendable(experiments)
     if not a.quiet or a.dry_run:
         _print_plan(experiments)
     untrained = plan.random_weights(experiments)
@@ -308,15 +306,11 @@ def _run(a: argparse.Namespace) -> None:
         _print_cost(experiments, a.jobs or cpu_count())
         return
     with Progress(err, a.quiet) as progress, folders.writing(out_folder, cache.folder) as place:
-        cache.prepare()
-        measure = execute.Run(
-            cache,
-            Workers(a.jobs or cpu_count(), a.backend),
-            progress.start,
-            a.max_failures,
-        )
+        setup = workshop.opened(config, experiments, device, a.limit, cache)
+        workers = Workers(a.jobs or cpu_count(), a.backend)
+        measure = execute.Run(setup, experiments, workers, progress.start, a.max_failures)
         name = place.root.name
-        manifest = run.run(config, experiments, measure, device, place.work, name, progress.say)
+        manifest = run.run(config, measure, device, place.work, name, progress.say)
         progress.say("analysing and drawing")
         try:
             _, bd = analyse(place.work)

@@ -29,8 +29,10 @@ from bench.datasets import mini
 from bench.datasets.base import DATASETS, Dataset, Sample
 from bench.datasets.images import annotations_sha256
 from bench.progress import Progress
-from bench.sweep import execute, plan, run
+from bench.results.folder import writing
+from bench.sweep import execute, plan, run, workshop
 from bench.sweep.cache import Cache
+from bench.sweep.workers import Workers
 
 RENDER = {"det": mini.render_detection, "cls": mini.render_classification}
 MODELS = {"det": "mini_fcos", "cls": "mini_classifier"}
@@ -94,10 +96,13 @@ def measured(seed: int, counts: dict[str, int], out: Path, jobs: int) -> Path:
         config = configs.validate(description(seed, counts), "of the null study")
         experiments = plan.plan(config, torch.device("cpu"), None)
         with Progress(Console(stderr=True), True) as progress:
-            measure = execute.Run(
-                Cache(out / ".cache"), execute.Workers(jobs, "threading"), progress.start, 0.0
-            )
-            run.run(config, experiments, measure, torch.device("cpu"), folder, print)
+            cache, device = Cache(out / ".cache"), torch.device("cpu")
+            setup = workshop.opened(config, experiments, device, None, cache)
+            workers = Workers(jobs, "threading")
+            measure = execute.Run(setup, experiments, workers, progress.start, 0.0)
+            with writing(folder) as place:
+                run.run(config, measure, device, place.work, folder.name, print)
+                place.publish()
     return folder
 
 

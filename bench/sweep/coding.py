@@ -1,7 +1,6 @@
-"""Every operating point of one picture: preprocessed, encoded and decoded, past the cache."""
+"""One operating point of one picture: preprocessed, encoded and decoded, past the cache."""
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.datasets.base import Sample
-from bench.sweep.cache import Cache, Entry, key, pixels_sha256
-from bench.sweep.failures import Failed, ImageError, stage
+from bench.sweep.cache import Entry, key, pixels_sha256
+from bench.sweep.failures import ImageError, stage
 from bench.sweep.plan import Point
+from bench.sweep.workshop import Counts, Workshop
 
 CODE_VERSION = 1
 """Of what is stored: raised when a change of this package changes it."""
@@ -40,31 +40,20 @@ class Coded:
     psnr: float
 
 
-@dataclass(frozen=True)
-class CodingJob:
-    sample: Sample
-    view: Callable[[Pixels], Pixels]
-    picture: Picture
-    points: list[Point]
-    cache: Cache
+class Source:
+    """One view of a sample: its pixels are read when the first result of it is missing."""
 
+    def __init__(
+        self, sample: Sample, view: Callable[[Pixels], Pixels], picture: Picture, shop: Workshop
+    ) -> None:
+        self.picture, self.shop = picture, shop
+        self._sample, self._view = sample, view
 
-Outcome = tuple[list[Coded | Failed], Counter[str], Counter[str]]
-"""Of every point, and how many results were computed and how many came from the cache."""
-
-
-def look(sample: Sample, views: dict[str, Callable[[Pixels], Pixels]]) -> Any:
-    """View → `Picture` of a sample, or Failed."""
-    try:
-        rgb = loaded(sample)
-        pictures = {}
-        for name, view in views.items():
-            with stage("view"):
-                seen = view(rgb)
-            pictures[name] = Picture(pixels_sha256(seen), seen.shape[1], seen.shape[0])
-        return pictures
-    except ImageError as error:
-        return error.failed
+    @cached_property
+    def pixels(self) -> Pixels:
+        """Raises ImageError."""
+        with stage("view"):
+            return self._view(loaded(self._sample))
 
 
 def loaded(sample: Sample) -> Pixels:
@@ -73,28 +62,44 @@ def loaded(sample: Sample) -> Pixels:
         return checked("load", sample.load(), None)
 
 
-def code(job: CodingJob) -> Outcome:
-    """Every point of one picture."""
-    worker = _Coder(job)
-    results: list[Coded | Failed] = []
-    for point in job.points:
-        try:
-            results.append(worker.coded(point))
-        except ImageError as error:
-            results.append(error.failed)
-    return results, worker.computed, worker.cached
+def code(source: Source, point: Point, counts: Counts) -> Coded:
+    """One operating point of one picture. Raises ImageError."""
+    # Filtered at most once, and not at all if what was coded of it is known. The cache keeps the
+    # fingerprint of the filtered pixels, not the pixels.
+    given = cache(lambda: _given_to_codec(source, point))
+    sha256 = source.picture.sha256
+    if point.preprocessor:
+        under = key(
+            "preprocessed",
+            version=CODE_VERSION,
+            pixels=sha256,
+            preprocessor=point.preprocessor.fingerprint(),
+            qp=point.qp,
+        )
+        entry = source.shop.stored(
+            "preprocessed", under, lambda: {"sha256": _digest(given())}, counts
+        )
+        sha256 = entry["sha256"].tobytes().hex()
+    under = key(
+        "coded", version=CODE_VERSION, pixels=sha256, codec=point.codec.fingerprint(), qp=point.qp
+    )
+    entry = source.shop.stored("coded", under, lambda: _entry(source, point, given()), counts)
+    return Coded(
+        under, entry["decoded"].tobytes().hex(), 8 * entry["data"].size, float(entry["psnr"])
+    )
 
 
-def decoded(job: CodingJob, point: Point, coded: Coded) -> Pixels:
+def decoded(source: Source, point: Point, coded: Coded) -> Pixels:
     """The pixels of a coded picture, from its bytes in the cache, or coded again where the entry
     was damaged since. Raises ImageError."""
     for _ in range(2):
-        entry = job.cache.get(coded.key)
+        entry = source.shop.cache.get(coded.key)
         if entry is not None:
             pixels = _decode(point, entry["data"].tobytes(), None)
             if pixels_sha256(pixels) == coded.decoded_sha256:
                 return pixels
-        _Coder(job).make(point, coded.key)
+        again = _entry(source, point, _given_to_codec(source, point))
+        source.shop.cache.put(coded.key, again)
     raise ImageError(
         "decode", f"codec {point.codec.name} does not decode the same bytes to the same pixels"
     )
@@ -120,76 +125,27 @@ def checked(name: str, pixels: Any, shape: tuple[int, ...] | None) -> Pixels:
     raise ImageError(name, f"it returned {given}; an array {wanted} of uint8 is expected")
 
 
-class _Coder:
-    """The points of one picture. Its pixels are read when the first of them is missing."""
+def _given_to_codec(source: Source, point: Point) -> Pixels:
+    filtered, rgb = point.preprocessor, source.pixels
+    if filtered is None:
+        return rgb
+    with stage("preprocess"):
+        made = source.shop.on_device(lambda: filtered(rgb, point.qp))
+    return checked("preprocess", made, rgb.shape)
 
-    def __init__(self, job: CodingJob) -> None:
-        self._job = job
-        self.computed, self.cached = Counter[str](), Counter[str]()
 
-    @cached_property
-    def _rgb(self) -> Pixels:
-        with stage("view"):
-            return self._job.view(loaded(self._job.sample))
-
-    def _given(self, point: Point) -> Pixels:
-        """What the codec gets."""
-        if point.preprocessor is None:
-            return self._rgb
-        with stage("preprocess"):
-            return checked("preprocess", point.preprocessor(self._rgb, point.qp), self._rgb.shape)
-
-    def coded(self, point: Point) -> Coded:
-        # Filtered at most once, and not at all if what was coded of it is known. The cache keeps
-        # the fingerprint of the filtered pixels, not the pixels.
-        given = cache(lambda: self._given(point))
-        sha256 = self._job.picture.sha256
-        if point.preprocessor:
-            under = key(
-                "preprocessed",
-                version=CODE_VERSION,
-                pixels=sha256,
-                preprocessor=point.preprocessor.fingerprint(),
-                qp=point.qp,
-            )
-            entry = self._stored("preprocessed", under, lambda: {"sha256": _digest(given())})
-            sha256 = entry["sha256"].tobytes().hex()
-        under = key(
-            "coded",
-            version=CODE_VERSION,
-            pixels=sha256,
-            codec=point.codec.fingerprint(),
-            qp=point.qp,
-        )
-        entry = self._stored("coded", under, lambda: self._entry(point, given()))
-        return Coded(
-            under, entry["decoded"].tobytes().hex(), 8 * entry["data"].size, float(entry["psnr"])
-        )
-
-    def make(self, point: Point, under: str) -> None:
-        """Code a picture whose entry was damaged."""
-        self._job.cache.put(under, self._entry(point, self._given(point)))
-
-    def _stored(self, kind: str, under: str, make: Callable[[], Entry]) -> Entry:
-        entry = self._job.cache.get(under)
-        (self.computed if entry is None else self.cached)[kind] += 1
-        if entry is None:
-            entry = make()
-            self._job.cache.put(under, entry)
-        return entry
-
-    def _entry(self, point: Point, given: Pixels) -> Entry:
-        with stage("encode"):
-            data = point.codec.encode(given, point.qp)
-        if not isinstance(data, bytes) or not data:
-            what = "nothing" if data == b"" else f"a {type(data).__name__}"
-            raise ImageError("encode", f"codec {point.codec.name} returned {what}, not bytes")
-        pixels = _decode(point, data, given.shape)
-        return {
-            "data": np.frombuffer(data, np.uint8),
-            "decoded": _digest(pixels),
-            "psnr": np.array(_psnr(self._rgb, pixels)),
-        }
+def _entry(source: Source, point: Point, given: Pixels) -> Entry:
+    with stage("encode"):
+        data = point.codec.encode(given, point.qp)
+    if not isinstance(data, bytes) or not data:
+        what = "nothing" if data == b"" else f"a {type(data).__name__}"
+        raise ImageError("encode", f"codec {point.codec.name} returned {what}, not bytes")
+    pixels = _decode(point, data, given.shape)
+    return {
+        "data": np.frombuffer(data, np.uint8),
+        "decoded": _digest(pixels),
+        "psnr": np.array(_psnr(source.pixels, pixels)),
+    }
 
 
 def _decode(point: Point, data: bytes, shape: tuple[int, ...] | None) -> Pixels:

@@ -12,7 +12,7 @@ import torch
 import bench
 from bench.config import BenchConfig
 from bench.registry import packages
-from bench.sweep.execute import Record
+from bench.sweep.execute import Run
 from bench.sweep.plan import Experiment, random_weights
 
 PACKAGES = (
@@ -74,7 +74,7 @@ def describe(
     experiments: list[Experiment],
     fingerprints: dict[str, str],
     device: torch.device,
-    record: Record,
+    measure: Run,
     timings: dict[str, float],
 ) -> dict[str, Any]:
     """The content of manifest.json; the reader's side of it is bench.analysis.results."""
@@ -114,8 +114,16 @@ def describe(
         "versions": _versions(),
         "git": _git(),
         "device": _device(device),
-        "computed": dict(record.computed),
-        "cached": dict(record.cached),
-        "failures": record.failures,
+        "computed": dict(measure.counts.computed),
+        "cached": dict(measure.counts.cached),
+        "failures": _failures(measure),
         "timings": {k: round(v, 2) for k, v in timings.items()},
     }
+
+
+def _failures(measure: Run) -> list[dict[str, Any]]:
+    """In an order that does not depend on where and when units ran."""
+    return sorted(
+        measure.failures,
+        key=lambda f: (f["dataset"], f["index"], str(f["model"]), str(f["method"]), f["qp"] or 0),
+    )

@@ -1,6 +1,7 @@
 """What is to be measured: everything that can be refused is refused here, before any coding."""
 
 import itertools
+import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from bench.models.base import RANDOM, Library, ModelSpec, Stated, TaskModel, Vie
 from bench.preprocessors import Preprocessor
 from bench.sweep import cache
 from bench.tasks import AGREEMENTS, TASKS, Task
+from bench.tasks.base import Prediction, Target
 
 UNTRAINED = "random weights, so the numbers mean nothing:"
 """What is said wherever the names from `random_weights` are listed."""
@@ -51,10 +53,15 @@ class PlannedModel:
         self.viewed = view != "native"
         self._library = library
         self._device = device
+        self._network: TaskModel | None = None
+        self._building = threading.Lock()
 
-    @cached_property
+    @property
     def network(self) -> TaskModel:
-        return self._library.load(self.spec, self._device)
+        with self._building:
+            if self._network is None:
+                self._network = self._library.load(self.spec, self._device)
+            return self._network
 
     @property
     def look(self) -> View:
@@ -105,6 +112,10 @@ class Experiment:
         """By which it is scored."""
         name = self.dataset.task
         return TASKS[name] if self.dataset.labelled else AGREEMENTS[name]
+
+    def reference(self, clean: Prediction) -> Target:
+        """Without ground truth: what stands for it."""
+        return AGREEMENTS[self.dataset.task].reference(clean)
 
     @property
     def views(self) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,32 @@ from bench.config import BenchConfig
 from bench.errors import BenchError, ConfigError
 from bench.results.folder import write_manifest
 from bench.sweep import manifest
-from bench.sweep.coding import Coded, Picture
 from bench.sweep.execute import Run
 from bench.sweep.plan import Experiment, PlannedModel, Point
-from bench.tasks import AGREEMENTS
-from bench.tasks.agreement import REFERENCE_SCORE
-from bench.tasks.base import Prediction, Target
+from bench.sweep.spill import Spill
+from bench.sweep.unit import Views
 
 Say = Callable[[str], None]
 
 
-def _dataset_fingerprint(experiment: Experiment, pictures: list[Picture | None]) -> str:
+CODED = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("view", pa.string()),
+        ("point", pa.int64()),
+        ("bits", pa.int64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("psnr", pa.float64()),
+    ]
+)
+
+
+def _dataset_fingerprint(experiment: Experiment, views: list[Views | None]) -> str:
     """Of the images' pixels and the ground truth, whatever the folder is called."""
     digest = hashlib.sha256(experiment.dataset.annotations_sha256.encode())
-    for picture in pictures:
-        digest.update((picture.sha256 if picture else "unreadable").encode())
+    for seen in views:
+        digest.update((seen["native"].sha256 if seen else "unreadable").encode())
     return "sha256:" + digest.hexdigest()
 
 
@@ -76,23 +88,6 @@ def _check_expected(
     return f" ({where}: {', '.join(said)})"
 
 
-def _targets(
-    experiment: Experiment, model: PlannedModel, clean: list[Prediction | None]
-) -> list[Target]:
-    """The ground truth, or what the model itself says of the uncompressed images."""
-    dataset = experiment.dataset
-    if dataset.labelled:
-        return [s.target for s in dataset.samples]
-    references = AGREEMENTS[dataset.task].references(clean)
-    if dataset.task == "det" and not any(r and len(r["boxes"]) for r in references):
-        raise BenchError(
-            f"model {model.spec.name} detects nothing with a score of at least {REFERENCE_SCORE:g} "
-            f"on the uncompressed images of {dataset.name}, so there is nothing to agree with; "
-            "check the weights, or take images of what the model knows"
-        )
-    return references
-
-
 def _write_statistics(
     folder: Path,
     table: pa.Table,
@@ -112,34 +107,26 @@ def _write_statistics(
     pq.write_table(table, path, write_page_checksum=True)
 
 
-def _image_rows(
-    experiment: Experiment,
-    view: str,
-    pictures: list[Picture | None],
-    table: list[list[Coded | None]],
-) -> list[dict[str, Any]]:
-    return [
+def _images(experiment: Experiment, rows: pa.Table) -> pd.DataFrame:
+    """The rows of images.parquet, ordered by view, operating point and image."""
+    table = rows.to_pandas().sort_values(["view", "point", "index"], kind="stable")
+    points, samples = experiment.points, experiment.dataset.samples
+    return pd.DataFrame(
         {
             "dataset": experiment.dataset.name,
-            "view": view,
-            "index": i,
-            "image": experiment.dataset.samples[i].name,
-            "method": point.method,
-            "qp": point.qp,
-            "bits": coded.bits,
-            "width": picture.width,
-            "height": picture.height,
-            "psnr": coded.psnr,
-        }
-        for point, row in zip(experiment.points, table, strict=True)
-        for i, (picture, coded) in enumerate(zip(pictures, row, strict=True))
-        if picture and coded
-    ]
+            "view": table["view"],
+            "index": table["index"],
+            "image": [samples[i].name for i in table["index"]],
+            "method": [points[p].method for p in table["point"]],
+            "qp": [points[p].qp for p in table["point"]],
+            **{name: table[name] for name in ("bits", "width", "height", "psnr")},
+        },
+        columns=list(IMAGE_COLUMNS),
+    )
 
 
 def run(
     config: BenchConfig,
-    experiments: list[Experiment],
     measure: Run,
     device: torch.device,
     out: Path,
@@ -152,76 +139,81 @@ def run(
     images fail; whatever was measured until then stays in the cache.
     """
     timings: dict[str, float] = {}
-    fingerprints: dict[str, str] = {}
-    looks: list[dict[str, list[Picture | None]]] = []
-    truth: dict[PlannedModel, list[Target]] = {}
-    rows: list[dict[str, Any]] = []
-
-    started = time.perf_counter()
-    for experiment in experiments:
-        dataset = experiment.dataset
-        for note in dataset.notes:
-            say(f"{dataset.name}: {note}")
-        pictures = measure.look(experiment)
-        looks.append(pictures)
-        fingerprints[dataset.name] = _dataset_fingerprint(experiment, pictures["native"])
-        task = experiment.task
-        for model in experiment.models:
-            hashes = [p.sha256 if p else None for p in pictures[model.view]]
-            advance = measure.progress(f"{dataset.name}: {model.spec.name}", len(hashes))
-            read = measure.clean_reader(experiment, model)
-            predictions = measure.predict(experiment, model, None, hashes, read, advance)
-            targets = truth[model] = _targets(experiment, model, predictions)
-            table = task.statistics(predictions, targets)
-            _write_statistics(out, table, experiment, model, None)
-            alive = np.array([[p is not None for p in predictions]], np.int64)
-            names = [m.name for m in task.metrics]
-            scores = dict(zip(names, task.score(table, alive)[0].tolist(), strict=True))
-            said = _check_expected(experiment, model, fingerprints[dataset.name], scores)
-            listed = ", ".join(
-                f"{m.name} {scores[m.name]:.4f}"
-                for m in task.metrics
-                if not (m.optional and np.isnan(scores[m.name]))
-            )
-            say(f"{dataset.name}: {model.spec.name} on uncompressed images: {listed}{said}")
-    timings["uncompressed"] = time.perf_counter() - started
-
-    tables: list[dict[str, list[list[Coded | None]]]] = []
-    started = time.perf_counter()
-    for experiment, pictures in zip(experiments, looks, strict=True):
-        coded = {v: measure.code(experiment, v, pictures[v]) for v in experiment.views}
-        tables.append(coded)
-        for view in experiment.views:
-            rows += _image_rows(experiment, view, pictures[view], coded[view])
-    timings["coding"] = time.perf_counter() - started
-
-    started = time.perf_counter()
-    for experiment, pictures, coded in zip(experiments, looks, tables, strict=True):
-        for model in experiment.models:
-            total = len(experiment.points) * len(experiment.dataset.samples)
-            advance = measure.progress(
-                f"{experiment.dataset.name}: {model.spec.name} on decoded images", total
-            )
-            for point, row in zip(experiment.points, coded[model.view], strict=True):
-                read = measure.decoded_reader(experiment, model, point, pictures[model.view], row)
-                hashes = [c.decoded_sha256 if c else None for c in row]
-                predictions = measure.predict(experiment, model, point, hashes, read, advance)
-                table = experiment.task.statistics(predictions, truth[model])
-                _write_statistics(out, table, experiment, model, point)
-    timings["inference"] = time.perf_counter() - started
-
+    with Spill(out / ".rows") as spill:
+        started = time.perf_counter()
+        seen = [
+            _clean(number, measure, spill, out, say) for number in range(len(measure.experiments))
+        ]
+        timings["uncompressed"] = time.perf_counter() - started
+        started = time.perf_counter()
+        images = [_points(number, views, measure, spill, out) for number, views in enumerate(seen)]
+        timings["points"] = time.perf_counter() - started
+    table = pa.Table.from_pandas(pd.concat(images, ignore_index=True), preserve_index=False)
+    pq.write_table(table, out / "images.parquet", write_page_checksum=True)
     description = manifest.describe(
         name=name,
         config=config,
-        experiments=experiments,
-        fingerprints=fingerprints,
+        experiments=measure.experiments,
+        fingerprints={
+            e.dataset.name: _dataset_fingerprint(e, views)
+            for e, views in zip(measure.experiments, seen, strict=True)
+        },
         device=device,
-        record=measure.record,
+        measure=measure,
         timings=timings,
     )
-    images = pa.Table.from_pandas(
-        pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)), preserve_index=False
-    )
-    pq.write_table(images, out / "images.parquet", write_page_checksum=True)
     write_manifest(out, description)
     return description
+
+
+def _clean(number: int, measure: Run, spill: Spill, out: Path, say: Say) -> list[Views | None]:
+    """The uncompressed pictures of an experiment → their fingerprints. Raises BenchError."""
+    experiment = measure.experiments[number]
+    dataset, task = experiment.dataset, experiment.task
+    for note in dataset.notes:
+        say(f"{dataset.name}: {note}")
+    views: list[Views | None] = [None] * len(dataset.samples)
+    for result in measure.clean(number):
+        views[result.unit.start : result.unit.stop] = result.views
+        for where, table in result.statistics.items():
+            spill.add((number, *where), result.unit.start, table)
+    fingerprint = _dataset_fingerprint(experiment, views)
+    lost = {f["index"]: f["model"] for f in measure.failures if f["dataset"] == dataset.name}
+    for model in experiment.models:
+        table = spill.table((number, model.spec.name, None, None))
+        _write_statistics(out, table, experiment, model, None)
+        dead = [i for i, by in lost.items() if by in (None, model.spec.name)]
+        alive = np.ones((1, len(dataset.samples)), np.int64)
+        alive[0, dead] = 0
+        names = [m.name for m in task.metrics]
+        scores = dict(zip(names, task.score(table, alive)[0].tolist(), strict=True))
+        if np.isnan(scores[names[0]]):
+            raise BenchError(
+                f"{names[0]} of model {model.spec.name} is undefined on the uncompressed images of "
+                f"{dataset.name}: {task.undefined}"
+            )
+        said = _check_expected(experiment, model, fingerprint, scores)
+        listed = ", ".join(
+            f"{m.name} {scores[m.name]:.4f}"
+            for m in task.metrics
+            if not (m.optional and np.isnan(scores[m.name]))
+        )
+        say(f"{dataset.name}: {model.spec.name} on uncompressed images: {listed}{said}")
+    return views
+
+
+def _points(
+    number: int, views: list[Views | None], measure: Run, spill: Spill, out: Path
+) -> pd.DataFrame:
+    """Every operating point of an experiment → the rows of images.parquet."""
+    experiment = measure.experiments[number]
+    for result in measure.points(number, views):
+        coded = pa.Table.from_pylist([asdict(row) for row in result.coded], schema=CODED)
+        spill.add((number, "coded"), result.unit.start, coded)
+        for where, table in result.statistics.items():
+            spill.add((number, *where), result.unit.start, table)
+    for model in experiment.models:
+        for point in experiment.points:
+            table = spill.table((number, model.spec.name, point.method, point.qp))
+            _write_statistics(out, table, experiment, model, point)
+    return _images(experiment, spill.table((number, "coded")))

@@ -1,89 +1,103 @@
-"""Where work runs: threads or processes of this machine, through joblib."""
+"""Where units run: threads or processes of this machine, or a Dask cluster, through joblib."""
 
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from bench.errors import BenchError
 
-Lost = Callable[[Any], Any]
-"""An item → what stands for its result if every worker that takes it dies."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Workers:
     jobs: int
     backend: str
 
-    def map(
+    @property
+    def in_flight(self) -> int:
+        """In threads one more than there are cores: while one waits for the network, the others
+        keep the cores busy with coding."""
+        return self.jobs + (self.backend == "threading")
+
+    def stream(
         self,
-        function: Callable[..., Any],
-        items: Iterable[Any],
-        ahead: int | None = None,
-        lost: Lost | None = None,
-    ) -> Iterator[Any]:
-        """Results in order, as they come; `ahead` bounds how many are begun before being used.
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        lost: Callable[[Item], Result],
+    ) -> Iterator[Result]:
+        """Results as they come, in any order.
 
         A process that dies takes the items in flight with it. Which of them killed it nobody knows,
         so each of these runs alone, and one that kills its process again has the result `lost`.
         """
-        if self.backend == "threading":
-            yield from self._parallel(function, items, ahead)
-            return
-        bound = partial(_beside_its_parent, os.getpid(), function)
-        waiting, done = list(items), 0
-        while done < len(waiting):
+        waiting = dict(enumerate(items))
+        while waiting:
+            taken: list[int] = []
             try:
-                for result in self._parallel(bound, waiting[done:], ahead):
-                    done += 1
+                for number, result in self._parallel(function, waiting, taken):
+                    del waiting[number]
                     yield result
             except TerminatedWorkerError:
-                if lost is None:
-                    raise
-                for item in waiting[done : done + 2 * self.jobs]:
-                    done += 1
-                    yield self._alone(bound, item, lost)
+                for number in [n for n in taken if n in waiting]:
+                    item = waiting.pop(number)
+                    survived = self.alone(function, item)
+                    yield lost(item) if survived is None else survived
             except BrokenProcessPool as error:
                 raise BenchError(
                     f"worker processes cannot take this work ({error.__cause__ or error}); use "
                     "--backend threading"
                 ) from error
 
-    def _parallel(
-        self, function: Callable[..., Any], items: Iterable[Any], ahead: int | None = None
-    ) -> Iterator[Any]:
-        return iter(
-            Parallel(
-                n_jobs=self.jobs,
-                backend=self.backend,
-                return_as="generator",
-                pre_dispatch=ahead or "2*n_jobs",
-            )(delayed(function)(item) for item in items)
-        )
-
-    def _alone(self, function: Callable[..., Any], item: Any, lost: Lost) -> Any:
+    def alone(self, function: Callable[[Item], Result], item: Item) -> Result | None:
+        """None where the process that had it died."""
+        call = delayed(partial(_beside_its_parent, os.getpid(), function))
         try:
             # With one job joblib would run it here, and two give it a process of its own.
-            return Parallel(n_jobs=2, backend=self.backend)([delayed(function)(item)])[0]
+            found: Result = Parallel(n_jobs=2, backend=self.backend)([call(item)])[0]
+            return found
         except TerminatedWorkerError:
-            return lost(item)
+            return None
+
+    def _parallel(
+        self, function: Callable[[Item], Result], items: dict[int, Item], taken: list[int]
+    ) -> Iterator[tuple[int, Result]]:
+        call = delayed(partial(_numbered, os.getpid(), function))
+
+        def calls() -> Iterator[Any]:
+            for number, item in list(items.items()):
+                taken.append(number)
+                yield call(number, item)
+
+        n = self.in_flight
+        parallel = Parallel(
+            n, backend=self.backend, return_as="generator_unordered", pre_dispatch=n
+        )
+        return iter(parallel(calls()))
+
+
+def _numbered(
+    parent: int, function: Callable[[Item], Result], number: int, item: Item
+) -> tuple[int, Result]:
+    return number, _beside_its_parent(parent, function, item)
 
 
 _watched = False
 
 
-def _beside_its_parent(parent: int, function: Callable[..., Any], item: Any) -> Any:
+def _beside_its_parent(parent: int, function: Callable[[Item], Result], item: Item) -> Result:
     """Run in a worker process that ends with its parent: killed outright, a parent cannot end its
     workers, and loky's would live on for minutes."""
     global _watched
-    if not _watched and os.getpid() != parent:
+    if not _watched and os.getppid() == parent:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         _watched = True
     return function(item)

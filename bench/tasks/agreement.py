@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.tasks.base import Metric, Prediction, Target, Task
+from bench.tasks.base import Metric, Prediction, Target, Task, placed
 from bench.tasks.classification import weighted_means
 from bench.tasks.detection import Detection, ranked
 
@@ -32,9 +32,8 @@ SCHEMA = pa.schema(
 
 
 class Agreement(Task, Protocol):
-    def references(self, clean: Sequence[Prediction | None]) -> list[Target]:
-        """What stands for ground truth: made of the predictions on the uncompressed images, empty
-        where there is none."""
+    def reference(self, clean: Prediction) -> Target:
+        """What stands for ground truth: made of the prediction on the uncompressed image."""
         ...
 
 
@@ -45,11 +44,16 @@ class ClassificationAgreement:
     name = "cls-agreement"
     metrics: tuple[Metric, ...] = (Metric("agreement", True), Metric("divergence", False))
 
-    def references(self, clean: Sequence[Prediction | None]) -> list[Target]:
-        return [{} if p is None else {"logits": p["logits"]} for p in clean]
+    undefined = "nothing was predicted"
+
+    def reference(self, clean: Prediction) -> Target:
+        return {"logits": clean["logits"]}
 
     def statistics(
-        self, predictions: Sequence[Prediction | None], targets: Sequence[Target]
+        self,
+        predictions: Sequence[Prediction | None],
+        targets: Sequence[Target],
+        images: Sequence[int] | None = None,
     ) -> pa.Table:
         """Table of `SCHEMA`, a row per image that has a prediction and a reference.
 
@@ -60,8 +64,8 @@ class ClassificationAgreement:
         Raises ValueError if the lengths differ.
         """
         rows: list[tuple[int, int, bool, float]] = []
-        for image, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
-            if prediction is None or not target:
+        for image, prediction, target in placed(predictions, targets, images):
+            if not target:
                 continue
             clean, decoded = _log_softmax(target["logits"]), _log_softmax(prediction["logits"])
             label = int(clean.argmax())
@@ -93,11 +97,20 @@ class DetectionAgreement(Detection):
     name = "det-agreement"
     metrics: tuple[Metric, ...] = (Metric("agreement-mAP", True), Metric("agreement-AP50", True))
 
-    def references(self, clean: Sequence[Prediction | None]) -> list[Target]:
-        return [{} if p is None else _objects(p) for p in clean]
+    undefined = (
+        f"it detects nothing with a score of at least {REFERENCE_SCORE:g} on the uncompressed "
+        "images, so there is nothing to agree with; check the weights, or take images of what the "
+        "model knows"
+    )
+
+    def reference(self, clean: Prediction) -> Target:
+        return _objects(clean)
 
     def statistics(
-        self, predictions: Sequence[Prediction | None], targets: Sequence[Target]
+        self,
+        predictions: Sequence[Prediction | None],
+        targets: Sequence[Target],
+        images: Sequence[int] | None = None,
     ) -> pa.Table:
         """As `Detection.statistics`, of the images that have a prediction and a reference."""
         return super().statistics(
@@ -106,6 +119,7 @@ class DetectionAgreement(Detection):
                 for p, t in zip(predictions, targets, strict=True)
             ],
             targets,
+            images,
         )
 
     def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """What a task is: ground truth and predictions in, statistics out, and metrics from statistics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,6 +43,19 @@ def numbers_fault(prediction: Prediction, shapes: Mapping[str, tuple[int | None,
     return ""
 
 
+def placed(
+    predictions: Sequence[Prediction | None],
+    targets: Sequence[Target],
+    images: Sequence[int] | None,
+) -> Iterator[tuple[int, Prediction, Target]]:
+    """(position, prediction, target) of the images that have a prediction. Raises ValueError if the
+    lengths differ."""
+    where = range(len(predictions)) if images is None else images
+    for image, prediction, target in zip(where, predictions, targets, strict=True):
+        if prediction is not None:
+            yield image, prediction, target
+
+
 @dataclass(frozen=True)
 class Metric:
     name: str
@@ -63,11 +76,18 @@ class Task(Protocol):
     metrics: tuple[Metric, ...]
     """The first is the headline."""
 
+    undefined: str
+    """What it means that the headline is undefined on the uncompressed images, and what to do."""
+
     def statistics(
-        self, predictions: Sequence[Prediction | None], targets: Sequence[Target]
+        self,
+        predictions: Sequence[Prediction | None],
+        targets: Sequence[Target],
+        images: Sequence[int] | None = None,
     ) -> pa.Table:
         """Everything that the metrics need, a few rows per image, column `image` being the image's
-        position in the data set. An image whose prediction is None (it failed) has no rows."""
+        position in the data set: `images`, or its place among the predictions. An image whose
+        prediction is None (it failed) has no rows."""
         ...
 
     def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:

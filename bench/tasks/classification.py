@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.tasks.base import Metric, Prediction, Target, numbers_fault
+from bench.tasks.base import Metric, Prediction, Target, numbers_fault, placed
 
 SCHEMA = pa.schema(
     [
@@ -33,9 +33,13 @@ class Classification:
         Metric("top5", True),
         Metric("cross-entropy", False),
     )
+    undefined = "no image is left"
 
     def statistics(
-        self, predictions: Sequence[Prediction | None], targets: Sequence[Target]
+        self,
+        predictions: Sequence[Prediction | None],
+        targets: Sequence[Target],
+        images: Sequence[int] | None = None,
     ) -> pa.Table:
         """Table of `SCHEMA`, a row per image that has a prediction.
 
@@ -48,9 +52,7 @@ class Classification:
         Raises DataError for a label outside 0 … n_classes − 1, ValueError if the lengths differ.
         """
         rows: list[tuple[int, int, int, float]] = []
-        for image, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
-            if prediction is None:
-                continue
+        for image, prediction, target in placed(predictions, targets, images):
             logits = np.asarray(prediction["logits"], np.float64).reshape(-1)
             label = int(target["label"])
             if not 0 <= label < len(logits):

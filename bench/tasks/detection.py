@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from bench.tasks.average_precision import IOU_THRESHOLDS, average_precisions
-from bench.tasks.base import Metric, Prediction, Target, numbers_fault
+from bench.tasks.base import Metric, Prediction, Target, numbers_fault, placed
 
 MAX_DETECTIONS = 100
 """Per image and category."""
@@ -67,9 +67,13 @@ class Detection:
         Metric("AP50", True),
         Metric("loss", False, optional=True),
     )
+    undefined = "none of them has an object that counts; take others, or leave out --limit"
 
     def statistics(
-        self, predictions: Sequence[Prediction | None], targets: Sequence[Target]
+        self,
+        predictions: Sequence[Prediction | None],
+        targets: Sequence[Target],
+        images: Sequence[int] | None = None,
     ) -> pa.Table:
         """Match detections with objects, image by image.
 
@@ -89,10 +93,12 @@ class Detection:
         Boxes go to x, y, width, height in float64. Raises ValueError if the lengths differ.
         """
         columns: list[tuple[NDArray[Any], ...]] = []
-        for image, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
-            if prediction is not None:
-                columns.extend(_rows(image, prediction, target))
-        return _with_losses(_table(columns), predictions)
+        losses: list[tuple[int, float]] = []
+        for image, prediction, target in placed(predictions, targets, images):
+            columns.extend(_rows(image, prediction, target))
+            if "loss" in prediction:
+                losses.append((image, float(prediction["loss"])))
+        return _with_losses(_table(columns), losses)
 
     def score(self, statistics: pa.Table, weights: Ints) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 3): mAP and AP50, each in [0, 1], and the loss.
@@ -222,8 +228,7 @@ def _table(columns: list[tuple[NDArray[Any], ...]]) -> pa.Table:
     )
 
 
-def _with_losses(table: pa.Table, predictions: Sequence[Prediction | None]) -> pa.Table:
-    losses = [(i, float(p["loss"])) for i, p in enumerate(predictions) if p and "loss" in p]
+def _with_losses(table: pa.Table, losses: list[tuple[int, float]]) -> pa.Table:
     if not losses:
         return table
     rows = [

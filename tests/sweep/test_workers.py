@@ -1,4 +1,4 @@
-"""Threads and processes: results in order, workers that die, workers whose parent dies."""
+"""Threads and processes: every result, workers that die, workers whose parent dies."""
 
 import os
 import signal
@@ -24,18 +24,19 @@ def fatal_at_multiples_of_five(n: int) -> int:
     return n
 
 
-def lost(n: int) -> str:
-    return f"lost {n}"
+def lost(n: int) -> int:
+    return -n
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_results_keep_their_order(backend: str) -> None:
-    assert list(Workers(2, backend).map(square, range(20))) == [n * n for n in range(20)]
+def test_every_item_has_its_result(backend: str) -> None:
+    found = Workers(2, backend).stream(square, range(20), lost)
+    assert sorted(found) == [n * n for n in range(20)]
 
 
 def test_an_item_that_kills_its_worker_costs_that_item() -> None:
-    found = list(Workers(2, "loky").map(fatal_at_multiples_of_five, range(1, 12), lost=lost))
-    assert found == [lost(n) if n % 5 == 0 else n for n in range(1, 12)]
+    found = Workers(2, "loky").stream(fatal_at_multiples_of_five, range(1, 12), lost)
+    assert sorted(found) == [-10, -5, *(n for n in range(1, 12) if n % 5)]
 
 
 PARENT = """
@@ -48,7 +49,7 @@ def slow(n):
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(Workers(2, "loky").map(slow, range(4)))
+    list(Workers(2, "loky").stream(slow, range(4), None))
 """
 
 

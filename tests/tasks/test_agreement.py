@@ -5,13 +5,18 @@ import pytest
 from scipy.special import log_softmax, rel_entr, softmax
 
 from bench.tasks import AGREEMENTS, TASKS
-from bench.tasks.agreement import REFERENCE_SCORE
-from bench.tasks.base import Prediction
+from bench.tasks.agreement import REFERENCE_SCORE, Agreement
+from bench.tasks.base import Prediction, Target
+
+
+def references(task: Agreement, clean: list[Prediction | None]) -> list[Target]:
+    """Of each image; empty for one that has no prediction."""
+    return [{} if p is None else task.reference(p) for p in clean]
 
 
 def score(name: str, predictions: list[Prediction | None], clean: list[Prediction | None]) -> dict:
     task = AGREEMENTS[name]
-    table = task.statistics(predictions, task.references(clean))
+    table = task.statistics(predictions, references(task, clean))
     values = task.score(table, np.ones((1, len(predictions)), np.int64))[0]
     return dict(zip([m.name for m in task.metrics], values.tolist(), strict=True))
 
@@ -92,7 +97,7 @@ def test_only_sure_detections_are_to_be_found_again() -> None:
     boxes = np.array([[0, 0, 9, 9], [20, 20, 30, 30]], np.float32)
     clean: Prediction = {"boxes": boxes, "labels": np.array([1, 1]),
                          "scores": np.array([REFERENCE_SCORE, 0.29], np.float32)}  # fmt: skip
-    (reference,) = AGREEMENTS["det"].references([clean])
+    (reference,) = references(AGREEMENTS["det"], [clean])
     assert reference["boxes"].tolist() == [[0, 0, 9, 9]]
     lost = {k: v[:1] for k, v in clean.items()}
     assert list(score("det", [lost], [clean]).values()) == pytest.approx([1.0, 1.0], abs=1e-12)
@@ -102,5 +107,5 @@ def test_only_sure_detections_are_to_be_found_again() -> None:
 def test_images_without_prediction_or_reference_have_no_rows(name: str) -> None:
     clean = detections(4, 7) if name == "det" else logits(4, 7)
     task = AGREEMENTS[name]
-    table = task.statistics([None, *clean[1:]], task.references([*clean[:3], None]))
+    table = task.statistics([None, *clean[1:]], references(task, [*clean[:3], None]))
     assert set(table["image"].to_pylist()) == {1, 2}

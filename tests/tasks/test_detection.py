@@ -339,5 +339,5 @@ def test_own_loss_is_a_mean_over_images_and_moves_nothing_else() -> None:
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(ValueError, match="argument 2"):
+    with pytest.raises(ValueError, match="is shorter"):
         Detection().statistics([EMPTY], [])

@@ -1,0 +1,228 @@
+"""One unit of work, start to end: a chunk of samples, coded and seen at every operating point.
+
+    sample ─▶ view ─▶ preprocessor ─▶ encode ─▶ decode ─▶ every task model ─▶ rows of statistics
+
+A unit is named by a few numbers, so that it runs in any thread, process or machine that can build
+the same plan. The chunks follow the data set's order alone, so that neither what is cached nor
+where a unit runs changes a number.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from bench.datasets.base import Sample
+from bench.datasets.views import native
+from bench.sweep.cache import pixels_sha256
+from bench.sweep.coding import Coded, Picture, Pixels, Source, checked, code, decoded, loaded
+from bench.sweep.failures import Failed, ImageError, stage
+from bench.sweep.plan import Experiment, PlannedModel, Point
+from bench.sweep.predict import Predictor
+from bench.sweep.workshop import Counts, Setup, Workshop, workshop
+from bench.tasks.base import Prediction, Target
+
+Views = dict[str, Picture]
+"""View → fingerprint and size of one sample."""
+
+Where = tuple[str, str | None, int | None]
+"""Model, method and QP; the last two are None for the uncompressed pictures."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Samples `start` to `stop` of an experiment: their uncompressed pictures, or every point."""
+
+    experiment: int
+    start: int
+    stop: int
+    views: tuple[Views | None, ...] | None = None
+    """Of the samples, from the clean pass, None for one that failed there; without them this is
+    the clean pass."""
+
+    skip: frozenset[int] = frozenset()
+    """Samples left out, since they end the process that has them."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that failed somewhere; what is None had not been reached."""
+
+    index: int
+    model: str | None
+    method: str | None
+    qp: int | None
+    failed: Failed
+
+
+@dataclass(frozen=True)
+class CodedRow:
+    """A coded picture; `point` is the place of its operating point in the plan."""
+
+    index: int
+    view: str
+    point: int
+    bits: int
+    width: int
+    height: int
+    psnr: float
+
+
+@dataclass
+class UnitResult:
+    unit: Unit
+    views: list[Views | None] = field(default_factory=list)
+    statistics: dict[Where, pa.Table] = field(default_factory=dict)
+    coded: list[CodedRow] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+
+
+def measure(setup: Setup, unit: Unit) -> UnitResult:
+    """Raises BenchError for what is wrong with all images; one image's fault is its failure."""
+    shop = workshop(setup)
+    chunk = _Chunk(shop, shop.experiments[unit.experiment], unit)
+    if unit.views is None:
+        chunk.clean()
+    else:
+        chunk.points(unit.views)
+    return chunk.result
+
+
+class _Chunk:
+    def __init__(self, shop: Workshop, experiment: Experiment, unit: Unit) -> None:
+        self._shop, self._experiment = shop, experiment
+        self._indices = [i for i in range(unit.start, unit.stop) if i not in unit.skip]
+        self._predictors = {m: Predictor(shop, experiment, m) for m in experiment.models}
+        self.result = UnitResult(unit)
+
+    def clean(self) -> None:
+        """The uncompressed pictures: fingerprints of every view, and what the models say."""
+        looks: dict[str, Callable[[Pixels], Pixels]] = {"native": native}
+        looks |= {m.view: m.look for m in self._experiment.models}
+        seen: dict[int, dict[str, Pixels]] = {}
+        for i in self._indices:
+            try:
+                seen[i] = _looked(self._experiment.dataset.samples[i], looks)
+            except ImageError as error:
+                self._fail(i, None, None, error.failed)
+        views = {i: {v: _picture(p) for v, p in pixels.items()} for i, pixels in seen.items()}
+        unit = self.result.unit
+        self.result.views = [views.get(i) for i in range(unit.start, unit.stop)]
+        for model in self._experiment.models:
+            hashes = {i: views[i][model.view].sha256 for i in seen}
+            found = self._predicted(model, None, hashes, _reader(seen, model.view))
+            self._rows(model, None, found, found)
+
+    def points(self, views: tuple[Views | None, ...]) -> None:
+        """Every operating point of the samples that the clean pass got through."""
+        start = self.result.unit.start
+        present = {i: v for i in self._indices if (v := views[i - start]) is not None}
+        for view in self._experiment.views:
+            models = [m for m in self._experiment.models if m.view == view]
+            look = models[0].look if models[0].viewed else native
+            sources = {
+                i: Source(self._experiment.dataset.samples[i], look, seen[view], self._shop)
+                for i, seen in present.items()
+            }
+            clean = {m: self._references(m, sources) for m in models}
+            for place, point in enumerate(self._experiment.points):
+                coded = self._coded(models[0], place, sources)
+                hashes = {i: c.decoded_sha256 for i, c in coded.items()}
+                for model in models:
+                    read = _decoder(sources, point, coded)
+                    found = self._predicted(model, point, hashes, read)
+                    self._rows(model, point, found, clean[model])
+
+    def _coded(
+        self, model: PlannedModel, place: int, sources: dict[int, Source]
+    ) -> dict[int, Coded]:
+        point, coded = self._experiment.points[place], {}
+        for i, source in sources.items():
+            try:
+                coded[i] = c = code(source, point, self.result.counts)
+            except ImageError as error:
+                self._fail(i, model if model.viewed else None, point, error.failed)
+                continue
+            size = source.picture
+            row = CodedRow(i, model.view, place, c.bits, size.width, size.height, c.psnr)
+            self.result.coded.append(row)
+        return coded
+
+    def _references(self, model: PlannedModel, sources: dict[int, Source]) -> dict[int, Prediction]:
+        """What a model says of the uncompressed pictures, where that stands for ground truth."""
+        if self._experiment.dataset.labelled:
+            return {}
+        hashes = {i: s.picture.sha256 for i, s in sources.items()}
+        found = self._predictors[model].predict(hashes, lambda i: sources[i].pixels, Counts())
+        return {i: p for i, p in found.items() if not isinstance(p, Failed)}
+
+    def _predicted(
+        self,
+        model: PlannedModel,
+        point: Point | None,
+        hashes: dict[int, str],
+        read: Callable[[int], Pixels],
+    ) -> dict[int, Prediction]:
+        kept = {}
+        for i, found in self._predictors[model].predict(hashes, read, self.result.counts).items():
+            if isinstance(found, Failed):
+                self._fail(i, model, point, found)
+            else:
+                kept[i] = found
+        return kept
+
+    def _rows(
+        self,
+        model: PlannedModel,
+        point: Point | None,
+        found: dict[int, Prediction],
+        clean: dict[int, Prediction],
+    ) -> None:
+        """Statistics of the chunk's images, under their places in the data set."""
+        experiment = self._experiment
+        if experiment.dataset.labelled:
+            truth: dict[int, Target] = {i: experiment.dataset.samples[i].target for i in found}
+        else:
+            truth = {i: experiment.reference(clean[i]) for i in found if i in clean}
+        kept = [i for i in found if i in truth]
+        where = (model.spec.name, point.method if point else None, point.qp if point else None)
+        self.result.statistics[where] = experiment.task.statistics(
+            [found[i] for i in kept], [truth[i] for i in kept], kept
+        )
+
+    def _fail(
+        self, index: int, model: PlannedModel | None, point: Point | None, failed: Failed
+    ) -> None:
+        self.result.failures.append(
+            Failure(
+                index,
+                model.spec.name if model else None,
+                point.method if point else None,
+                point.qp if point else None,
+                failed,
+            )
+        )
+
+
+def _looked(sample: Sample, looks: dict[str, Callable[[Pixels], Pixels]]) -> dict[str, Pixels]:
+    """Raises ImageError."""
+    rgb, seen = loaded(sample), {}
+    for view, look in looks.items():
+        with stage("view"):
+            seen[view] = checked("view", look(rgb), None)
+    return seen
+
+
+def _picture(rgb: Pixels) -> Picture:
+    return Picture(pixels_sha256(rgb), rgb.shape[1], rgb.shape[0])
+
+
+def _reader(seen: dict[int, dict[str, Pixels]], view: str) -> Callable[[int], Pixels]:
+    return lambda i: seen[i][view]
+
+
+def _decoder(
+    sources: dict[int, Source], point: Point, coded: dict[int, Coded]
+) -> Callable[[int], Pixels]:
+    return lambda i: decoded(sources[i], point, coded[i])
