@@ -67,9 +67,9 @@ def options(format: str) -> list[str]:
     return [p for p in inspect.signature(DATASETS.get(format)).parameters if p not in FILLED]
 
 
-def make(format: str, task: str, root: Path | None, given: Mapping[str, Any]) -> Dataset:
-    """The data set that a config describes. Raises ConfigError, and DataError where files do not
-    fit."""
+def make(format: str, task: str | None, root: Path | None, given: Mapping[str, Any]) -> Dataset:
+    """The data set that a config describes; without a task, for the one that its format is for.
+    Raises ConfigError, and DataError where files do not fit."""
     load = DATASETS.get(format)
     parameters = inspect.signature(load).parameters
     known = options(format)
@@ -87,12 +87,14 @@ def make(format: str, task: str, root: Path | None, given: Mapping[str, Any]) ->
         if root is None:
             raise ConfigError(
                 f"dataset.root: the {format} data set has no folder; give --data-root DIR "
-                f"(or --data-root {task}=DIR)"
+                f"(or --data-root {task or 'TASK'}=DIR)"
             )
         filled["root"] = root
     if "task" in parameters:
+        if task is None:
+            raise ConfigError(f"dataset.task: the format {format} is for more than one: name it")
         filled["task"] = task
     dataset = load(**filled, **given)
-    if dataset.task != task:
+    if task is not None and dataset.task != task:
         raise ConfigError(f"dataset.format: {format} is for {dataset.task}, not for {task}")
     return dataset

@@ -200,8 +200,8 @@ def _objects_sha256(target: Target) -> str:
 
 
 def _in_categories(prediction: Prediction, mapping: NDArray[np.int64]) -> Prediction:
-    """Detections with the data set's category ids; of other classes there are none."""
+    """Detections with the data set's category ids; of other classes there are none. Whatever has a
+    row per detection is filtered alike."""
     labels = mapping[prediction["labels"]]
-    known = labels >= 0
     mapped = prediction | {"labels": labels}
-    return mapped | {k: mapped[k][known] for k in ("boxes", "scores", "labels")}
+    return {k: v[labels >= 0] if v.shape[:1] == labels.shape else v for k, v in mapped.items()}

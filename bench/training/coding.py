@@ -16,6 +16,8 @@ from bench.codecs.base import Codec
 from bench.tasks.base import Target
 from bench.training.task_loss import TaskLoss
 
+VALIDATION_QP_STEP = 4
+
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Mean bits per pixel and mean distance at some QPs."""
 Validation = tuple[Tensor, list[Target]]

@@ -41,7 +41,8 @@ class _Filtering(nn.Module):
 def choose(raw: dict[str, Any], out: Path, device: torch.device, console: Console) -> Path:
     """Write OUT/controls.yaml, methods with the best strength per QP, for the model, pictures,
     codec and QPs of a preprocessor's training config. Raises ConfigError for a wrong config."""
-    setting = prepare(loop.validated(PreprocessorTraining, raw), device)
+    config = loop.validated(PreprocessorTraining, raw)
+    setting, judge = prepare(config, device), config.judge
     anchor = setting.by_judge
     prices = anchor.slope(torch.tensor(anchor.qps, dtype=torch.float64)).numpy()
     methods = {}
@@ -52,9 +53,12 @@ def choose(raw: dict[str, Any], out: Path, device: torch.device, console: Consol
         points = np.arange(len(anchor.qps))
         value = anchor.bd_rate((bpp[best, points], nats[best, points]))
         chosen = {qp: strengths[int(i)] for qp, i in zip(anchor.qps, best, strict=True)}
-        console.print(f"{name}: {parameter} {chosen}, BD-rate {value:+.1f} % at equal divergence")
+        console.print(f"{name}: {parameter} {chosen}, BD-rate {value:+.1f} % at equal {judge}")
         preprocessor = {"name": name, parameter: chosen}
-        methods[f"{name}+bpg"] = {"preprocessor": preprocessor, "codec": "bpg"}
+        methods[f"{name}+{setting.coder.codec.name}"] = {
+            "preprocessor": preprocessor,
+            "codec": config.codec,
+        }
     out.mkdir(parents=True, exist_ok=True)
     path = out / "controls.yaml"
     path.write_text(yaml.safe_dump({"methods": methods}, sort_keys=False))

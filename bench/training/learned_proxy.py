@@ -32,8 +32,7 @@ from bench.codecs.base import Codec
 from bench.errors import ConfigError
 from bench.preprocessors.npp import QP_CENTRE, QP_SCALE, blur
 from bench.training import loop
-from bench.training.coding import Coder
-from bench.training.npp import VALIDATION_QP_STEP
+from bench.training.coding import VALIDATION_QP_STEP, Coder
 from bench.training.pictures import dataset, square
 from bench.training.proxy import Proxy, straight_through
 
@@ -122,12 +121,16 @@ class LearnedProxy(nn.Module):
         return pixels, bits / efficiency + self.header.exp()
 
 
+IDENTITY = ("codec", "provider", "settings", "format")
+TABLES = ("qualities", "encoder_qps", "distances", "psnrs")
+"""What a codec's QPs stand for, by the name of its own knob."""
+
+
 def _identity(codec: Codec) -> dict[str, str]:
     """What of a codec's fingerprint a proxy stands for. Versions of libraries are left out: they
     move single bytes, and a proxy is not that exact."""
     fingerprint = codec.fingerprint()
-    keys = ("codec", "provider", "settings", "format", "qualities")
-    return {k: fingerprint[k] for k in keys if k in fingerprint}
+    return {k: fingerprint[k] for k in (*IDENTITY, *TABLES) if k in fingerprint}
 
 
 def load(path: Path, codec: Codec, qps: range, device: torch.device) -> Proxy:

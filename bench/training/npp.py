@@ -35,13 +35,19 @@ from bench.preprocessors.context import Context
 from bench.preprocessors.npp import NPP, QANPP
 from bench.tasks.base import Target
 from bench.training import loop
-from bench.training.coding import Anchor, Coder, Curve, Validation, measure
+from bench.training.coding import (
+    VALIDATION_QP_STEP,
+    Anchor,
+    Coder,
+    Curve,
+    Validation,
+    measure,
+)
 from bench.training.guided import Guided
 from bench.training.pictures import Picture, cut, dataset, zoomed
 from bench.training.proxy import Proxy, analytic, straight_through
 from bench.training.task_loss import Kind, TaskLoss, labelled, regarded, task_loss
 
-VALIDATION_QP_STEP = 4
 KNOWING = 0.1
 """Share of the learning rate for weights that already know objects."""
 COLLAPSED = 100.0
@@ -218,7 +224,7 @@ def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) 
 def _proxy(config: PreprocessorTraining, codec: Codec, device: torch.device) -> Proxy:
     if config.proxy is None:
         return analytic
-    from bench.training import learned_proxy  # which is trained with this module's helpers
+    from bench.training import learned_proxy  # needs the extra `learned`
 
     qps = range(config.qps[0], config.qps[1] + 1)
     return learned_proxy.load(Path(config.proxy), codec, qps, device)

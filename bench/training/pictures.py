@@ -1,5 +1,6 @@
 """Pictures to train on: loaded, resized, cut to squares, their targets along with them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from bench.datasets.base import DATASETS, Dataset
+from bench.datasets.base import Dataset, make
+from bench.errors import ConfigError
 from bench.tasks.base import Target
 
 ZOOM = 1.4
@@ -75,6 +77,10 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def dataset(config: dict[str, Any]) -> Dataset:
-    """A data set as a config names it."""
-    options = {k: v for k, v in config.items() if k != "format"}
-    return DATASETS.get(config["format"])(**options)
+    """A data set as a config names it: `format`, `root` and `task` where the format has them, and
+    its options. Raises ConfigError, and DataError where files do not fit."""
+    options = dict(config)
+    format, task, root = (options.pop(key, None) for key in ("format", "task", "root"))
+    if not isinstance(format, str):
+        raise ConfigError(f"dataset.format: {format!r}: the name of a format is expected")
+    return make(format, task, Path(root) if root else None, options)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from bench.datasets.base import DATASETS, Dataset
+from bench.datasets.base import Dataset
 from bench.errors import ConfigError
 from bench.models import mini
 from bench.tasks.base import Target
-from bench.training import loop
+from bench.training import loop, pictures
 
 
 class TaskTraining(BaseModel):
@@ -97,9 +97,7 @@ def train(raw: dict[str, Any], out: Path, device: torch.device, resume: bool) ->
     config = loop.validated(TaskTraining, raw)
     if config.network not in mini.NETWORKS:
         raise ConfigError(f"network: {config.network!r} is not one of {sorted(mini.NETWORKS)}")
-    dataset = DATASETS.get(config.dataset["format"])(
-        task=config.task, **{k: v for k, v in config.dataset.items() if k != "format"}
-    )
+    dataset = pictures.dataset({**config.dataset, "task": config.task})
     torch.manual_seed(config.seed)
     network = mini.NETWORKS[config.network]().to(device)
     steps = len(dataset.samples) // config.batch * config.epochs
