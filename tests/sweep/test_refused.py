@@ -98,7 +98,8 @@ def test_nothing_to_agree_with(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "models": [{"library": "mini", "name": "mini_fcos"}],
     }
     error = refusal(tmp_path, capsys, change, "--data-root", tmp_path / "flat")
-    assert "mini_fcos detects nothing with a score of at least 0.3" in error
+    assert "agreement-mAP of model mini_fcos is undefined" in error
+    assert "it detects nothing with a score of at least 0.3" in error
     assert "flat-det" in error
 
 
