@@ -49,6 +49,9 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         # Not by its name: Pillow would map the file, and scrambles a TIFF that is to be turned.
         with path.open("rb") as stream, Image.open(stream) as image:
             asked = orientation(image) if isinstance(image, Tiff) else 1
+            if image.format == "PNG":  # loading it, Pillow passes over the checksums of its pixels
+                with Image.open(path) as twin:
+                    twin.verify()
             image.load()
             rgb = _to_rgb(image)
             if asked in TURNS and orientation(image) != asked:  # Pillow has turned it

@@ -254,3 +254,19 @@ def test_check_and_a_run_say_the_same_of_images(tmp_path: Path) -> None:
     assert len(found.faults["images that cannot be read"]) == 1
     (note,) = (n for n in folder.load(tmp_path, "cls").notes if kind in n)
     assert note == f"{kind}: 7 (0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, …)"
+
+
+def test_no_flipped_bit_of_a_png_gives_other_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    whole = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    Image.fromarray(whole).save(path)
+    data, refused = path.read_bytes(), 0
+    for at in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[at // 8] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        try:
+            assert np.array_equal(read_rgb(path), whole)
+        except DataError:
+            refused += 1
+    assert refused > 0.9 * 8 * len(data)
