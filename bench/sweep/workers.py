@@ -97,7 +97,7 @@ def _beside_its_parent(parent: int, function: Callable[[Item], Result], item: It
     """Run in a worker process that ends with its parent: killed outright, a parent cannot end its
     workers, and loky's would live on for minutes."""
     global _watched
-    if not _watched and os.getppid() == parent:
+    if not _watched and os.getpid() != parent:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         _watched = True
     return function(item)
