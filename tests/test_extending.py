@@ -1,4 +1,4 @@
-"""Other packages' codecs, preprocessors, data sets and models: docs/extending.md, installed."""
+"""Codecs, models, tasks and more of another package: docs/extending.md, installed."""
 
 import json
 import re
@@ -20,10 +20,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pip has installed the package that the page describes; config.yaml is beside it."""
+    """Where pip has installed the package that the page describes; its configs are beside it."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
     blocks = re.findall(r"^```\w+\n# (\S+)\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
-    assert len(blocks) == PAGE.read_text().count("\n```\n") == 6
+    assert len(blocks) == PAGE.read_text().count("\n```\n") == 9
     for name, text in blocks:
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text(text)
@@ -38,7 +38,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--target",
     ]
     subprocess.run([sys.executable, *words, target, source], check=True)
-    (source / "config.yaml").replace(target / "config.yaml")
+    for name in ("config.yaml", "counting.yaml"):
+        (source / name).replace(target / name)
     return target
 
 
@@ -92,6 +93,32 @@ def test_they_run(installed: Path, tmp_path: Path) -> None:
     assert told["models"][0]["fingerprint"]["package"] == "rabench-example 0.1"
     assert told["codecs"]["posterise"]["version"] == "0.1"
     assert told["preprocessors"]["median+jpeg"]["size"] == "3"
+
+
+def test_a_task_runs(installed: Path, tmp_path: Path) -> None:
+    """Its data set, its model and its metrics, from pictures to curves."""
+    root, n = tmp_path / "squares", 8
+    root.mkdir()
+    images = np.full((n, 32, 64, 3), 60, np.uint8)
+    for i in range(n):
+        for k in range(i % 4 + 1):
+            images[i, 10:18, 4 + 14 * k : 12 + 14 * k] = 150
+    np.save(root / "images.npy", images)
+    np.save(root / "counts.npy", np.arange(n) % 4 + 1)
+    out = tmp_path / "results" / "run"
+    words = ["--config", installed / "counting.yaml", "--data-root", root, "--out", out]
+    words += ["--device", "cpu", "--jobs", 1]
+    assert main([*map(str, words), "--set", "analysis.resamples=20"]) == 0
+    points = pd.read_csv(out / "points.csv")
+    assert set(points.task) == {"count"}
+    assert set(points.metric) == {"exact", "miscount"}
+    scores = points.set_index(["metric", "method", "qp"]).value.sort_index()
+    assert scores.xs("uncompressed", level="method").tolist() == [1.0, 0.0]
+    assert scores["exact", "posterise", 7] == 1.0  # 150 keeps its highest bit, 60 has none
+    assert scores["miscount", "posterise", 7] == 0.0
+    assert (
+        out / "statistics" / "count" / "squares" / "blobs" / "posterise" / "7.parquet"
+    ).is_file()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from bench.errors import ConfigError
 from bench.registry import Registry
-from bench.tasks.base import Target
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,8 @@ class Sample:
     name: str
     load: Callable[[], NDArray[np.uint8]]
     """→ (H, W, 3) RGB. Raises DataError naming the file."""
-    target: Target
+    target: Any
+    """Of its task's own type, e.g. `bench.tasks.records.Objects`; None without ground truth."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Dataset:
     """What a reader of the scores should know, e.g. that crowd regions are unknown."""
 
     labelled: bool = True
-    """Without ground truth (targets are empty) a model is scored by how far its predictions agree
+    """Without ground truth (targets are None) a model is scored by how far its predictions agree
     with its own on the uncompressed images."""
 
     n_classes: int | None = None
@@ -54,7 +54,7 @@ class Dataset:
 
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("dataset format", "bench.datasets")
-"""Format → loader. A loader's parameters `root` (a folder) and `task` (det, cls) are filled by the
+"""Format → loader. A loader's parameters `root` (a folder) and `task` (its name) are filled by the
 suite if it has them; all others are options that a config may give."""
 
 FILLED = ("root", "task", "name")

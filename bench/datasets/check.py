@@ -10,11 +10,12 @@ from typing import Any
 
 from bench.datasets import base as formats
 from bench.datasets import coco, folder, ilsvrc, imagenet, voc
-from bench.datasets.categories import common_name
 from bench.datasets.contents import Contents, Item
 from bench.datasets.files import look_at, oddities, twins
 from bench.datasets.tree import below, readable
 from bench.errors import ConfigError, DataError
+from bench.tasks.categories import common_name
+from bench.tasks.records import Label, Objects
 
 READERS: dict[str, Callable[..., Contents]] = {
     "coco": coco.read,
@@ -82,10 +83,8 @@ def check(root: Path, format: str, options: dict[str, Any], deep: bool, start: S
     except DataError as error:
         findings.faults["the data set cannot be read"].append(str(error))
         return findings
-    if contents.task == "det":
-        _objects(contents, findings)
-    if contents.task == "cls":
-        _classes(contents, findings)
+    if format in LABELS:
+        LABELS[format](contents, findings)
     return findings
 
 
@@ -114,7 +113,7 @@ def _look(contents: Contents, findings: Findings, deep: bool, start: Start) -> N
 
     good = {name: seen for name, seen in looks.items() if seen.size}
     for group in twins({name: (paths[name], seen.n_bytes) for name, seen in good.items()}):
-        labels = [items[name].target.get("label") for name in group]
+        labels = [t.label if isinstance(t := items[name].target, Label) else None for name in group]
         if len(set(map(str, labels))) > 1:
             findings.faults["the same image under different labels"].append(
                 ", ".join(f"{name} ({label})" for name, label in zip(group, labels, strict=True))
@@ -135,7 +134,7 @@ def _look(contents: Contents, findings: Findings, deep: bool, start: Start) -> N
 
 
 def _classes(contents: Contents, findings: Findings) -> None:
-    per_class = Counter(int(item.target["label"]) for item in contents.items)
+    per_class = Counter(int(item.target.label) for item in contents.items)
     if per_class:
         findings.facts["classes"] = str(len(per_class))
         findings.facts["class indices"] = f"{min(per_class)} … {max(per_class)}"
@@ -145,14 +144,12 @@ def _classes(contents: Contents, findings: Findings) -> None:
 def _objects(contents: Contents, findings: Findings) -> None:
     per_category = Counter(dict.fromkeys(contents.categories, 0))
     for item in contents.items:
-        labels = item.target["labels"].tolist()
+        labels = item.target.labels.tolist()
         per_category.update(labels)
         if not labels:
             findings.remarks["images without an object"].append(item.name)
         seen: set[tuple[Any, ...]] = set()
-        for what, label, box in zip(
-            item.objects, labels, item.target["boxes"].tolist(), strict=True
-        ):
+        for what, label, box in zip(item.objects, labels, item.target.boxes.tolist(), strict=True):
             if (label, *box) in seen:
                 findings.remarks["objects annotated twice"].append(
                     f"{item.name}: {what} ({contents.categories[label]})"
@@ -171,18 +168,22 @@ def _objects(contents: Contents, findings: Findings) -> None:
     findings.facts["categories"] = f"{len(used)} of {len(per_category)} have objects"
     if used:
         findings.facts["objects per category"] = _spread(used)
-    ignored = sum(int(item.target["iscrowd"].sum()) for item in contents.items)
+    ignored = sum(int(item.target.iscrowd.sum()) for item in contents.items)
     findings.facts["crowds or difficult"] = str(ignored)
+
+
+LABELS = {"coco": _objects, "voc": _objects, "imagenet": _classes}
+"""What is said of a format's labels."""
 
 
 def _boxes(
     item: Item, size: tuple[int, int], categories: dict[int, str], findings: Findings
 ) -> None:
-    if "boxes" not in item.target:
+    if not isinstance(item.target, Objects):
         return
     height, width = size
     for what, label, (x1, y1, x2, y2) in zip(
-        item.objects, item.target["labels"].tolist(), item.target["boxes"].tolist(), strict=True
+        item.objects, item.target.labels.tolist(), item.target.boxes.tolist(), strict=True
     ):
         where = f"{item.name}: {what} ({categories[label]}): {x1:g} {y1:g} {x2:g} {y2:g}"
         if x2 <= x1 or y2 <= y1:

@@ -14,8 +14,8 @@ from bench.datasets.contents import Contents, Item, counts, dataset, possible
 from bench.datasets.tree import below, is_text, read_text, readable
 from bench.datasets.values import Spellings, finite, flag, shown, whole
 from bench.errors import DataError
-from bench.tasks.base import Target
-from bench.tasks.detection import AREA_RANGE
+from bench.tasks.matching import AREA_RANGE
+from bench.tasks.records import Objects
 
 Record = dict[str, Any]
 
@@ -47,10 +47,10 @@ def load(
     annotations are kept. Within an image, objects keep the order of the file. A category that no
     annotation uses and that others name as their supercategory is left out.
 
-    A target has the keys of a detection target and `xywh` (n, 4) float64, the boxes exactly as
-    annotated: (x + w) − x is seldom w in floating point, and pycocotools computes areas and
-    overlaps from w and h. `ignore` is the annotation's own flag (False where it has none), apart
-    from `iscrowd`; pycocotools ignores crowds only and overwrites that flag.
+    Targets are `Objects` with `xywh` (n, 4) float64, the boxes exactly as annotated: (x + w) − x is
+    seldom w in floating point, and pycocotools computes areas and overlaps from w and h. `ignore`
+    is the annotation's own flag (False where it has none), apart from `iscrowd`; pycocotools
+    ignores crowds only and overwrites that flag.
 
     Raises DataError where a file or an image is missing, the JSON is malformed, an annotation does
     not fit (unknown image or category, unusable box, identifier used twice), or there is nothing
@@ -290,13 +290,13 @@ def _names(
     return {i: name for i, name in names.items() if i not in above}
 
 
-def _target(objects: list[_Object]) -> Target:
+def _target(objects: list[_Object]) -> Objects:
     xywh = np.array([o.xywh for o in objects], dtype=np.float64).reshape(-1, 4)
-    return {
-        "boxes": np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
-        "xywh": xywh,
-        "labels": np.array([o.category for o in objects], dtype=np.int64),
-        "area": np.array([o.area for o in objects], dtype=np.float64),
-        "iscrowd": np.array([o.crowd for o in objects], dtype=np.bool_),
-        "ignore": np.array([o.ignore for o in objects], dtype=np.bool_),
-    }
+    return Objects(
+        boxes=np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
+        xywh=xywh,
+        labels=np.array([o.category for o in objects], dtype=np.int64),
+        area=np.array([o.area for o in objects], dtype=np.float64),
+        iscrowd=np.array([o.crowd for o in objects], dtype=np.bool_),
+        ignore=np.array([o.ignore for o in objects], dtype=np.bool_),
+    )

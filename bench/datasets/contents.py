@@ -5,14 +5,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.datasets.base import Dataset, Sample
 from bench.datasets.files import headers, oddities
 from bench.datasets.images import annotations_sha256, read_sized, require_images
 from bench.datasets.tree import inside, printable, readable
 from bench.errors import DataError
-from bench.tasks.base import Target
-from bench.tasks.detection import AREA_RANGE
+from bench.tasks.matching import AREA_RANGE
 
 LARGEST = 1e6
 """Of a box's coordinates, in pixels."""
@@ -25,7 +25,8 @@ class Item:
     name: str
     """Of its file, relative to the folder of images."""
 
-    target: Target
+    target: Any
+    """See `Sample`."""
     size: tuple[int, int] | None = None
     """(height, width) as annotated."""
 
@@ -84,7 +85,7 @@ class Contents:
 
     def require_objects(self, where: Path) -> None:
         """A fault if nothing is to be found in any image: mAP would be undefined."""
-        counting = (a for i in self.items for a in i.target["area"][~i.target["iscrowd"]])
+        counting = (a for i in self.items for a in i.target.area[~i.target.iscrowd])
         if not self.faults and not any(map(counts, counting)):
             n = sum(len(item.objects) for item in self.items)
             said = f"{n} objects, each ignored as a crowd or difficult" if n else "no objects"

@@ -6,7 +6,7 @@ from bench.datasets.base import DATASETS, Dataset
 from bench.datasets.contents import Contents, Item, dataset
 from bench.datasets.tree import SUFFIXES, below, readable
 from bench.errors import DataError
-from bench.tasks.agreement import REFERENCE_SCORE
+from bench.tasks import TASKS
 
 NOTE = (
     "no labels: scores say how far predictions agree with the model's own on the uncompressed "
@@ -24,8 +24,9 @@ def load(root: Path, task: str, name: str | None = None) -> Dataset:
     contents = read(root)
     contents.name += f"-{task}"
     contents.task = task
-    if task == "det":
-        contents.notes[0] += f"; detections of at least {REFERENCE_SCORE:g} are to be found again"
+    agreement = TASKS.get(task).agreement
+    if agreement and agreement.note:
+        contents.notes[0] += f"; {agreement.note}"
     return dataset(contents, name)
 
 
@@ -45,7 +46,7 @@ def read(root: Path) -> Contents:
     for name in tree.broken:
         contents.broken_link(root / name)
     names = [short for n in tree.images if (short := contents.placed(n, f"{root}"))]
-    contents.items = [Item(name, {}) for name in names]
+    contents.items = [Item(name, None) for name in names]
     contents.remark("files that are not taken for images", *tree.others)
     contents.remark("links to folders that are taken already", *tree.again)
     return contents

@@ -26,6 +26,7 @@ from bench.datasets.tree import (
 )
 from bench.datasets.values import shown
 from bench.errors import DataError
+from bench.tasks import records
 
 LAYOUTS = f"labels.csv and images/, {DEVKIT}/ and val/, or a folder of images per class"
 REMEDY = "add labels.csv (columns file, class_index) and images/"
@@ -49,8 +50,8 @@ def load(root: Path, name: str | None = None) -> Dataset:
       number; else it is the folder's place among the sorted names, and a model has to have as many
       classes.
 
-    A target is {"label": () int64}. Raises DataError where files are missing or do not fit, and
-    where class folders can be numbered in more than one way.
+    Raises DataError where files are missing or do not fit, and where class folders can be numbered
+    in more than one way.
     """
     return dataset(read(root), name)
 
@@ -72,7 +73,7 @@ def read(root: Path) -> Contents:
     else:
         labels = _read_folders(root, contents)
     contents.items = [
-        Item(label.file, {"label": np.array(label.class_index, dtype=np.int64)}) for label in labels
+        Item(label.file, records.Label(np.array(label.class_index, np.int64))) for label in labels
     ]
     named: dict[int, str] = {}
     for label in labels:

@@ -135,8 +135,9 @@ def annotations_sha256(samples: Sequence[Sample]) -> str:
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(f"{len(sample.name.encode())}:".encode() + sample.name.encode())
-        for key in sorted(sample.target):
-            array = np.asarray(sample.target[key])
+        arrays = sample.target.to_arrays() if sample.target else {}
+        for key in sorted(arrays):
+            array = np.asarray(arrays[key])
             array = array.astype(array.dtype.newbyteorder("<"))
             digest.update(f"{key}:{array.dtype.str}:{array.shape}:".encode() + array.tobytes())
     return digest.hexdigest()

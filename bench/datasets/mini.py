@@ -13,6 +13,7 @@ checksum. The generator is frozen: another picture is another data set, under an
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from bench.datasets.base import DATASETS, Dataset, Sample
 from bench.datasets.images import annotations_sha256
 from bench.errors import ConfigError
-from bench.tasks.base import Target
+from bench.tasks.records import Label, Objects, Record
 
 SILHOUETTES = ("disc", "square", "triangle", "cross")
 PATTERNS = ("striped", "dotted", "chequered")
@@ -237,7 +238,7 @@ def _boxes(owner: Int, count: int) -> tuple[NDArray[np.float64], NDArray[np.floa
     return boxes, areas
 
 
-def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[np.uint8], Target]:
+def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[np.uint8], Objects]:
     """One scene of two to seven objects: (192, 192, 3) RGB and its ground truth.
 
     Another `noise` is the same scene under other sensor noise: no picture of the set.
@@ -264,19 +265,19 @@ def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[
             placed.append(candidate)
     boxes, area = _boxes(owner, len(placed))
     n = len(placed)
-    target: Target = {
-        "boxes": boxes,
-        "labels": np.array([o.label for o in placed], np.int64),
-        "area": area,
-        "iscrowd": np.zeros(n, bool),
-        "ignore": np.zeros(n, bool),
-    }
+    target = Objects(
+        boxes=boxes,
+        labels=np.array([o.label for o in placed], np.int64),
+        area=area,
+        iscrowd=np.zeros(n, bool),
+        ignore=np.zeros(n, bool),
+    )
     return _finish(words, canvas, _fresh("det", split, picture, noise)), target
 
 
 def render_classification(
     split: str, picture: int, noise: int = 0
-) -> tuple[NDArray[np.uint8], Target]:
+) -> tuple[NDArray[np.uint8], Label]:
     """One object near the middle, (96, 96, 3) RGB, sometimes partly behind another region.
 
     Another `noise` is the same scene under other sensor noise: no picture of the set.
@@ -300,10 +301,13 @@ def render_classification(
         else:
             canvas[hidden] = strip[hidden]
     picture_of_8_bits = _finish(words, canvas, _fresh("cls", split, picture, noise))
-    return picture_of_8_bits, {"label": np.array(label, np.int64)}
+    return picture_of_8_bits, Label(np.array(label, np.int64))
 
 
-_RENDER = {"det": render_detection, "cls": render_classification}
+_RENDER: dict[str, Callable[[str, int], tuple[NDArray[np.uint8], Record]]] = {
+    "det": render_detection,
+    "cls": render_classification,
+}
 
 
 @DATASETS.register("mini")

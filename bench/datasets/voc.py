@@ -16,7 +16,7 @@ from bench.datasets.contents import Contents, Item, dataset, possible
 from bench.datasets.tree import is_image, is_text, read_text, readable, visible
 from bench.datasets.values import Spellings, flag, shown
 from bench.errors import DataError
-from bench.tasks.base import Target
+from bench.tasks.records import Objects
 
 CATEGORIES = (
     "aeroplane",
@@ -295,13 +295,13 @@ def _object(number: int, element: ElementTree.Element, difficult: Spellings) -> 
     return _Object(number, category, box, difficult.read(marked))
 
 
-def _target(objects: list[_Object], index: Mapping[str, int]) -> Target:
+def _target(objects: list[_Object], index: Mapping[str, int]) -> Objects:
     boxes = np.array([o.box for o in objects], dtype=np.float64).reshape(-1, 4)
     sides = boxes[:, 2:] - boxes[:, :2]
-    return {
-        "boxes": boxes,
-        "labels": np.array([index[o.category] for o in objects], dtype=np.int64),
-        "area": sides[:, 0] * sides[:, 1],
-        "iscrowd": np.array([o.difficult for o in objects], dtype=np.bool_),
-        "ignore": np.zeros(len(objects), dtype=np.bool_),
-    }
+    return Objects(
+        boxes=boxes,
+        labels=np.array([index[o.category] for o in objects], dtype=np.int64),
+        area=sides[:, 0] * sides[:, 1],
+        iscrowd=np.array([o.difficult for o in objects], dtype=np.bool_),
+        ignore=np.zeros(len(objects), dtype=np.bool_),
+    )

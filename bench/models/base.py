@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.datasets.base import Dataset
-from bench.datasets.categories import common_name
 from bench.errors import ConfigError
 from bench.models.checkpoints import COPIES
 from bench.models.weights import load_weights as load_weights  # other packages take it from here
 from bench.registry import Registry, existing_file
-from bench.tasks.base import Prediction, Target
+from bench.tasks import TASKS
+from bench.tasks.records import Arrays, Record
 
 Image = NDArray[np.uint8]
 View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """(H, W, 3) RGB → the 8-bit pixels that a model's own resize and crop leave of it."""
 RANDOM = "random"
-FULL_SETS = {"coco": (5000, (36781, 80)), "imagenet": (50000, (50000, 1000))}
-"""Images, objects or labels, and categories."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -69,8 +67,8 @@ class ModelSpec:
 
 
 class TaskModel(Protocol):
-    """`classes[i]` names the model's own class index i in det predictions; None: they are the data
-    set's category ids already."""
+    """`classes[i]` names the model's own class index i in detections; None: they are the data set's
+    category ids already, or its predictions have no names."""
 
     @property
     def task(self) -> str: ...
@@ -83,24 +81,38 @@ class TaskModel(Protocol):
         """Its resize and crop; None where they do not leave 8-bit pixels."""
         ...
 
-    def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
-        """One prediction per (H, W, 3) RGB image. They have any size and go through the library's
-        own preprocessing, or are `viewed`: made by `view`, so that only normalisation is left."""
+    def predict(self, images: list[Image], viewed: bool) -> Sequence[Record]:
+        """One prediction, of its task's own type, per (H, W, 3) RGB image. They have any size and
+        go through the library's own preprocessing, or are `viewed`: made by `view`, so that only
+        normalisation is left."""
         ...
 
 
 @runtime_checkable
 class GivesLoss(Protocol):
-    """What a detector is besides, if its library can compute the loss that it was trained on."""
+    """What a detector is besides, if its library can compute the loss that it was trained on.
+
+    Targets are of the task's `training_targets`."""
 
     @property
     def gives_loss(self) -> bool:
         """False for a network whose loss needs more than boxes, e.g. masks."""
         ...
 
-    def losses(self, images: list[Image], targets: list[Target]) -> list[float]:
-        """The training loss of each (H, W, 3) RGB image by itself, on `own_targets`, with the
-        library's own preprocessing. No buffer of the network changes."""
+    def losses(self, images: list[Image], targets: list[Arrays]) -> list[float]:
+        """The training loss of each (H, W, 3) RGB image by itself, with the library's own
+        preprocessing. No buffer of the network changes."""
+        ...
+
+
+@runtime_checkable
+class SharesFeatures(GivesLoss, Protocol):
+    """What gives both for little more than one of them costs."""
+
+    def predict_with_losses(
+        self, images: list[Image], targets: list[Arrays], viewed: bool
+    ) -> list[tuple[Any, float]]:
+        """`predict`, to the bit, and `losses`, up to rounding, of each image."""
         ...
 
 
@@ -108,9 +120,14 @@ class GivesLoss(Protocol):
 class Differentiable(Protocol):
     """What a preprocessor can be trained on: pictures (N, 3, H, W) in [0, 1], as they are coded."""
 
-    def loss(self, x: Tensor, targets: list[Target], longer_side: int | None = None) -> Tensor:
+    @property
+    def gives_loss(self) -> bool:
+        """Whether `loss` can be computed."""
+        ...
+
+    def loss(self, x: Tensor, targets: list[Arrays], longer_side: int | None = None) -> Tensor:
         """(N,) the training loss of each picture by itself, differentiable in the pixels; no buffer
-        of the network changes. Targets are {label}, or a detector's `own_targets`.
+        of the network changes. Targets are of the task's `training_targets`.
 
         A detector that resizes what it sees takes x as crops of pictures of `longer_side` pixels;
         without it as whole pictures, and the value is that of the library's own resize, with the
@@ -126,17 +143,15 @@ class Differentiable(Protocol):
 @dataclass(frozen=True)
 class Stated:
     """The scores that a model's own documentation states, as fractions of one, and the data set
-    that they were measured on: `coco` is all of val2017, `imagenet` all 50,000 of ILSVRC 2012."""
+    that they were measured on, one of its task's `full_sets`: `coco` is all of val2017, `imagenet`
+    all 50,000 of ILSVRC 2012."""
 
     dataset: str
     scores: dict[str, float]
 
     def on(self, dataset: Dataset) -> bool:
         """Whether that very set is this one, as far as its size and labels tell."""
-        n, labels = FULL_SETS[self.dataset]
-        key = "boxes" if dataset.task == "det" else "label"
-        found = sum(np.atleast_2d(s.target[key]).shape[0] for s in dataset.samples)
-        return (len(dataset.samples), found, len(dataset.categories)) == (n, *labels)
+        return TASKS.get(dataset.task).is_full_set(self.dataset, dataset)
 
 
 @dataclass(frozen=True)
@@ -162,62 +177,15 @@ def giver_of_losses(model: TaskModel) -> GivesLoss | None:
     return model if isinstance(model, GivesLoss) and model.gives_loss else None
 
 
-def categories_of_classes(model: TaskModel, dataset: Dataset) -> NDArray[np.int64] | None:
-    """Model's class index → category id by `common_name`, −1 for classes that the data set lacks;
-    None where the model's labels are category ids already, or the data set has no labels.
-
-    Raises ConfigError if a category of an object is unknown to the model, or two are the same.
-    Categories without an object add nothing to mAP and stop nothing.
-    """
-    if model.task != "det" or model.classes is None or not dataset.labelled:
-        return None
-    labels = [s.target["labels"] for s in dataset.samples]
-    used = {int(i) for i in np.unique(np.concatenate(labels))} if labels else set()
-    ids: dict[str, int] = {}
-    for i, name in sorted(dataset.categories.items(), key=lambda item: item[0] not in used):
-        same = ids.setdefault(common_name(name), i)
-        if same != i and i in used:
-            raise ConfigError(
-                f"data set {dataset.name}: categories {dataset.categories[same]!r} and {name!r} "
-                "are the same to a model; give one of them another name under dataset.categories"
-            )
-    known = {common_name(name) for name in model.classes}
-    unknown = [
-        name
-        for i, name in dataset.categories.items()
-        if i in used and common_name(name) not in known
-    ]
-    if unknown:
-        raise ConfigError(
-            f"data set {dataset.name} has {len(unknown)} categories that the model does not know: "
-            f"{_some(unknown)}; the model's {len(model.classes)} classes are "
-            f"{_some(model.classes)}. Where they only have other names, say so in the config: "
-            f"dataset.categories: {{{unknown[0]}: the model's name}}; otherwise take a model that "
-            "was trained on them"
-        )
-    return np.array([ids.get(common_name(name), -1) for name in model.classes], np.int64)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-
-
-def own_targets(model: TaskModel, dataset: Dataset) -> list[Target]:
-    """Ground truth as a detector's training loss takes it: boxes (n, 4) float32 x1 y1 x2 y2 in
-    pixels and labels (n,) int64, the model's own class indices. Crowds are left out, and objects
-    thinner than a pixel. Raises ConfigError as `categories_of_classes` does.
-    """
-    categories = categories_of_classes(model, dataset)
-    index = {c: c for c in dataset.categories}
-    if categories is not None:
-        index = {c: i for i, c in enumerate(categories.tolist())}
-    targets: list[Target] = []
-    for sample in dataset.samples:
-        boxes = sample.target["boxes"].astype(np.float32).reshape(-1, 4)
-        labels = np.array([index[c] for c in sample.target["labels"].tolist()], np.int64)
-        kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1) & ~sample.target["iscrowd"]
-        targets.append({"boxes": boxes[kept], "labels": labels[kept]})
-    return targets
+def predicted_with_losses(
+    model: TaskModel, giver: GivesLoss, images: list[Image], targets: list[Arrays], viewed: bool
+) -> list[tuple[Any, float]]:
+    """Prediction and own loss of each image, by a `model` that is a `giver`; together where it can
+    give them so."""
+    if isinstance(giver, SharesFeatures):
+        return giver.predict_with_losses(images, targets, viewed)
+    found, losses = model.predict(images, viewed), giver.losses(images, targets)
+    return list(zip(found, losses, strict=True))
 
 
 def sha256(path: Path) -> str:

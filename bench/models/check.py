@@ -7,11 +7,17 @@ import numpy as np
 import torch
 
 from bench.errors import ConfigError
-from bench.models.base import Differentiable, Image, TaskModel, fixed_draws, giver_of_losses
-from bench.tasks.base import Prediction, Target
+from bench.models.base import Differentiable, Image, TaskModel, fixed_draws
+from bench.tasks.records import Arrays, Logits, Record
 
 TOLERANCE = 1e-3
 """Of scores in [0, 1] and of logits relative to their spread, one picture against two together."""
+TARGET: Arrays = {
+    "label": np.array(1),
+    "boxes": np.array([[10, 20, 70, 80]], np.float32),
+    "labels": np.array([1]),
+}
+"""For a classifier's loss, and for a detector's."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +56,19 @@ def _without_zeros(network: torch.nn.Module) -> None:
                 weights.normal_(std=0.02)
 
 
-def _alike(a: Prediction, b: Prediction) -> bool:
-    key = "logits" if "logits" in a else "scores"
-    if a[key].shape != b[key].shape or not np.isfinite(b[key]).all():
+def _alike(a: Record, b: Record) -> bool:
+    key = "logits" if isinstance(a, Logits) else "scores"
+    one, other = a.to_arrays()[key], b.to_arrays()[key]
+    if one.shape != other.shape or not np.isfinite(other).all():
         return False
-    spread = float(np.ptp(a[key])) if key == "logits" else 1.0
-    return bool(np.allclose(a[key], b[key], rtol=0, atol=TOLERANCE * max(spread, 1e-6)))
+    spread = float(np.ptp(one)) if key == "logits" else 1.0
+    return bool(np.allclose(one, other, rtol=0, atol=TOLERANCE * max(spread, 1e-6)))
 
 
 def _gradient(model: TaskModel, pictures: list[Image], of: str) -> bool | None:
     if not isinstance(model, Differentiable):
         return None
-    if of == "loss" and model.task == "det" and giver_of_losses(model) is None:
+    if of == "loss" and not model.gives_loss:
         return None
     network: Any = model.network  # type: ignore[attr-defined]
     buffers = {k: v.clone() for k, v in network.named_buffers()}
@@ -69,7 +76,7 @@ def _gradient(model: TaskModel, pictures: list[Image], of: str) -> bool | None:
     x = x.to(model.device).requires_grad_()  # type: ignore[attr-defined]
     try:
         if of == "loss":
-            model.loss(x, [_target(model)] * len(pictures)).sum().backward()  # type: ignore[no-untyped-call]
+            model.loss(x, [TARGET] * len(pictures)).sum().backward()  # type: ignore[no-untyped-call]
         else:
             torch.stack([m.square().mean() for m in model.features(x)]).sum().backward()  # type: ignore[no-untyped-call]
     except ConfigError:
@@ -80,9 +87,3 @@ def _gradient(model: TaskModel, pictures: list[Image], of: str) -> bool | None:
         return False
     reached = bool((x.grad.abs().amax(dim=(1, 2, 3)) > 0).all())
     return reached and all(torch.equal(v, buffers[k]) for k, v in network.named_buffers())
-
-
-def _target(model: TaskModel) -> Target:
-    if model.task == "cls":
-        return {"label": np.array(1)}
-    return {"boxes": np.array([[10, 20, 70, 80]], np.float32), "labels": np.array([1])}

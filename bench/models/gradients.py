@@ -3,14 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import ConfigError
-from bench.tasks.base import Target
+from bench.tasks.records import Arrays
 
 STRIDES = (8, 16)
 """Of the maps: early enough for a steady gradient, late enough to mean something."""
@@ -22,12 +22,13 @@ class DifferentiableClassifier(ABC):
     """`bench.models.base.Differentiable`, made of `logits`; pictures are what the view leaves."""
 
     network: Any
+    gives_loss: ClassVar[bool] = True
 
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] → (N, classes)."""
 
-    def loss(self, x: Tensor, targets: list[Target], longer_side: int | None = None) -> Tensor:
+    def loss(self, x: Tensor, targets: list[Arrays], longer_side: int | None = None) -> Tensor:
         """Cross-entropy in nats."""
         answer = self.logits(x)
         labels = [int(t["label"]) for t in targets]

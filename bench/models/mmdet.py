@@ -25,7 +25,8 @@ from bench.models.base import (
 )
 from bench.models.checkpoints import read_checkpoint
 from bench.models.gradients import DEEP_STRIDES, at_strides, maps_inside
-from bench.tasks.base import Prediction, Target
+from bench.models.sharing import Part, with_losses
+from bench.tasks.records import Arrays, Detections
 
 PACKAGE = "mmdet"
 LOSS_FROM_BOXES = (
@@ -52,7 +53,7 @@ class Detector:
     task: str = "det"
     view: None = None  # it resizes by its pipeline's own rules
 
-    def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
+    def predict(self, images: list[Image], viewed: bool) -> list[Detections]:
         return in_batches(self._detect, self._prepared(images), lambda p: p["inputs"].shape)
 
     def _prepared(self, images: list[Image]) -> list[dict[str, Any]]:
@@ -62,17 +63,17 @@ class Detector:
         ]
 
     @torch.inference_mode()
-    def _detect(self, prepared: list[dict[str, Any]]) -> list[Prediction]:
+    def _detect(self, prepared: list[dict[str, Any]]) -> list[Detections]:
         batch = {k: [p[k] for p in prepared] for k in ("inputs", "data_samples")}
         predictions = []
         for sample in self.network.test_step(batch):
             found = sample.pred_instances
             predictions.append(
-                {
-                    "boxes": found.bboxes.float().cpu().numpy(),
-                    "scores": found.scores.float().cpu().numpy(),
-                    "labels": found.labels.cpu().numpy(),
-                }
+                Detections(
+                    found.bboxes.float().cpu().numpy(),
+                    found.scores.float().cpu().numpy(),
+                    found.labels.cpu().numpy(),
+                )
             )
         return predictions
 
@@ -85,17 +86,39 @@ class Detector:
         return kind in LOSS_FROM_BOXES and (kind == "FCOS" or self.network.train_cfg is not None)
 
     @torch.inference_mode()
-    def losses(self, images: list[Image], targets: list[Target]) -> list[float]:
-        prepared = self._prepared(images)
-        scales = [p["data_samples"].metainfo.get("scale_factor", (1, 1)) for p in prepared]
-        return training_losses(
-            self.network,
-            [p["inputs"] for p in prepared],
-            [
-                t | {"boxes": t["boxes"] * np.tile(np.float32(s), 2)}
-                for t, s in zip(targets, scales, strict=True)
-            ],
-        ).tolist()
+    def losses(self, images: list[Image], targets: list[Arrays]) -> list[float]:
+        pairs = zip(self._prepared(images), targets, strict=True)
+        return [self._loss(prepared, target) for prepared, target in pairs]
+
+    def _loss(self, prepared: dict[str, Any], target: Arrays) -> float:
+        scale = prepared["data_samples"].metainfo.get("scale_factor", (1, 1))
+        scaled = target | {"boxes": target["boxes"] * np.tile(np.float32(scale), 2)}
+        return training_losses(self.network, [prepared["inputs"]], [scaled]).item()
+
+    def predict_with_losses(
+        self, images: list[Image], targets: list[Arrays], viewed: bool
+    ) -> list[tuple[Detections, float]]:
+        pairs = list(zip(self._prepared(images), targets, strict=True))
+        return in_batches(self._detect_with_losses, pairs, lambda p: p[0]["inputs"].shape)
+
+    @torch.inference_mode()
+    def _detect_with_losses(
+        self, pairs: list[tuple[dict[str, Any], Arrays]]
+    ) -> list[tuple[Detections, float]]:
+        return with_losses(
+            lambda: self._detect([prepared for prepared, _ in pairs]),
+            lambda i: self._loss(*pairs[i]),
+            self._parts,
+        )
+
+    @property
+    def _parts(self) -> list[Part]:
+        """Backbone with neck, and a dense head: those of transformers answer layer by layer."""
+        from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+
+        heads = [getattr(self.network, name, None) for name in ("bbox_head", "rpn_head")]
+        dense = [(head, "forward") for head in heads if isinstance(head, BaseDenseHead)]
+        return [(self.network, "extract_feat"), *dense]
 
     def resized(self, x: Tensor, longer_side: int | None) -> tuple[Tensor, float]:
         """(N, 3, H, W) in [0, 1] → what the pipeline makes of it, but in torch: BGR in 0…255,
@@ -135,7 +158,7 @@ class Detector:
         near = functional.pad(near, (0, right, 0, bottom))
         return near + (exact - near).detach(), torch.tensor([wide, high, wide, high])
 
-    def loss(self, x: Tensor, targets: list[Target], longer_side: int | None = None) -> Tensor:
+    def loss(self, x: Tensor, targets: list[Arrays], longer_side: int | None = None) -> Tensor:
         if not self.gives_loss:
             raise ConfigError(
                 f"no own loss of mmdet's {type(self.network).__name__}: it is known of "
@@ -154,10 +177,10 @@ class Detector:
         return maps or maps_inside(backbone, backbone, prepared)
 
 
-def training_losses(network: Any, inputs: list[Tensor], targets: list[Target]) -> Tensor:
-    """(3, h, w) BGR in 0…255 each, resized, and `own_targets` on their scale → (N,) the sum of the
-    detector's training losses on each picture by itself, differentiable in the pixels; no buffer
-    changes."""
+def training_losses(network: Any, inputs: list[Tensor], targets: list[Arrays]) -> Tensor:
+    """(3, h, w) BGR in 0…255 each, resized, and boxes and labels on their scale → (N,) the sum of
+    the detector's training losses on each picture by itself, differentiable in the pixels; no
+    buffer changes."""
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
 

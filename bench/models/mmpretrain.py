@@ -13,7 +13,7 @@ from bench.errors import ConfigError
 from bench.models import mmlab
 from bench.models.base import LIBRARIES, Image, Library, ModelSpec, Stated, TaskModel, in_batches
 from bench.models.gradients import DifferentiableClassifier
-from bench.tasks.base import Prediction
+from bench.tasks.records import Logits
 
 PACKAGE = "mmpretrain"
 
@@ -40,14 +40,14 @@ class Classifier(DifferentiableClassifier):
     task: str = "cls"
     classes: None = None
 
-    def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
+    def predict(self, images: list[Image], viewed: bool) -> list[Logits]:
         seen = images if viewed or self.view is None else [self.view(i) for i in images]
         return in_batches(self._logits, seen, lambda i: i.shape)
 
     @torch.inference_mode()
-    def _logits(self, images: list[Image]) -> list[Prediction]:
+    def _logits(self, images: list[Image]) -> list[Logits]:
         x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        return [{"logits": row} for row in self._run(x).float().cpu().numpy()]
+        return [Logits(row) for row in self._run(x).float().cpu().numpy()]
 
     def logits(self, x: Tensor) -> Tensor:
         return self._run(255 * x)

@@ -28,7 +28,7 @@ from bench.models.base import (
 )
 from bench.models.gradients import DifferentiableClassifier, normalised
 from bench.models.weights import load_weights
-from bench.tasks.base import Prediction
+from bench.tasks.records import Logits
 
 
 @dataclass
@@ -47,15 +47,15 @@ class Classifier(DifferentiableClassifier):
         last: Any = self.normalise.transforms[-1]
         return normalised(self.network, last.mean, last.std)(x)
 
-    def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
+    def predict(self, images: list[Image], viewed: bool) -> list[Logits]:
         prepare = self.normalise if viewed else self.transform
         inputs = [prepare(PILImage.fromarray(i)) for i in images]
         return in_batches(self._logits, inputs, lambda x: x.shape)
 
     @torch.inference_mode()
-    def _logits(self, inputs: list[Tensor]) -> list[Prediction]:
+    def _logits(self, inputs: list[Tensor]) -> list[Logits]:
         logits = self.network(torch.stack(inputs).to(self.device)).float().cpu().numpy()
-        return [{"logits": row} for row in logits]
+        return [Logits(row) for row in logits]
 
 
 def _view(data_config: dict[str, Any]) -> ModelView | None:

@@ -29,8 +29,9 @@ from bench.models.base import (
     without_weights,
 )
 from bench.models.gradients import DifferentiableClassifier, at_strides, maps_inside, normalised
+from bench.models.sharing import Part, with_losses
 from bench.models.weights import load_weights
-from bench.tasks.base import Prediction, Target
+from bench.tasks.records import Arrays, Detections, Logits
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """Heads of GoogLeNet and Inception that only training looks at: a file may lack them."""
@@ -59,7 +60,7 @@ class Classifier(DifferentiableClassifier):
     def logits(self, x: Tensor) -> Tensor:
         return normalised(self.network, self.preset.mean, self.preset.std)(x)
 
-    def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
+    def predict(self, images: list[Image], viewed: bool) -> list[Logits]:
         inputs = [
             normalize(pixels(i), self.preset.mean, self.preset.std)
             if viewed
@@ -69,9 +70,9 @@ class Classifier(DifferentiableClassifier):
         return in_batches(self._logits, inputs, lambda x: x.shape)
 
     @torch.inference_mode()
-    def _logits(self, inputs: list[Tensor]) -> list[Prediction]:
+    def _logits(self, inputs: list[Tensor]) -> list[Logits]:
         logits = self.network(torch.stack(inputs).to(self.device)).float().cpu().numpy()
-        return [{"logits": row} for row in logits]
+        return [Logits(row) for row in logits]
 
 
 @dataclass
@@ -85,13 +86,13 @@ class Detector:
     task: str = "det"
     view: None = None  # they resize in floating point
 
-    def predict(self, images: list[Image], viewed: bool) -> list[Prediction]:
+    def predict(self, images: list[Image], viewed: bool) -> list[Detections]:
         return in_batches(self._detect, images, lambda i: i.shape)
 
     @torch.inference_mode()
-    def _detect(self, images: list[Image]) -> list[Prediction]:
+    def _detect(self, images: list[Image]) -> list[Detections]:
         outputs = self.network([pixels(i).to(self.device) for i in images])
-        return [{k: o[k].cpu().numpy() for k in ("boxes", "scores", "labels")} for o in outputs]
+        return [Detections(*(o[k].cpu().numpy() for k in Detections.names())) for o in outputs]
 
     @property
     def gives_loss(self) -> bool:
@@ -99,12 +100,33 @@ class Detector:
         return regions is None or not (regions.has_mask() or regions.has_keypoint())
 
     @torch.inference_mode()
-    def losses(self, images: list[Image], targets: list[Target]) -> list[float]:
+    def losses(self, images: list[Image], targets: list[Arrays]) -> list[float]:
         return training_losses(
             self.network, [pixels(i).to(self.device) for i in images], targets
         ).tolist()
 
-    def loss(self, x: Tensor, targets: list[Target], longer_side: int | None = None) -> Tensor:
+    def predict_with_losses(
+        self, images: list[Image], targets: list[Arrays], viewed: bool
+    ) -> list[tuple[Detections, float]]:
+        pairs = list(zip(images, targets, strict=True))
+        return in_batches(self._detect_with_losses, pairs, lambda pair: pair[0].shape)
+
+    def _detect_with_losses(
+        self, pairs: list[tuple[Image, Arrays]]
+    ) -> list[tuple[Detections, float]]:
+        def loss(i: int) -> float:
+            return self.losses([pairs[i][0]], [pairs[i][1]])[0]
+
+        return with_losses(lambda: self._detect([image for image, _ in pairs]), loss, self._parts)
+
+    @property
+    def _parts(self) -> list[Part]:
+        """Backbone, and the head of a one-stage detector or that which proposes regions."""
+        network: Any = self.network
+        heads = [getattr(of, "head", None) for of in (network, getattr(network, "rpn", None))]
+        return [(m, "forward") for m in (network.backbone, *heads) if m is not None]
+
+    def loss(self, x: Tensor, targets: list[Arrays], longer_side: int | None = None) -> Tensor:
         if not self.gives_loss:
             raise ConfigError(
                 f"no own loss of torchvision's {type(self.network).__name__}: it is trained on "
@@ -120,9 +142,9 @@ class Detector:
         return maps or maps_inside(seen.backbone, seen.backbone, prepared)
 
 
-def training_losses(network: nn.Module, images: list[Tensor], targets: list[Target]) -> Tensor:
-    """(3, H, W) in [0, 1] each, and their `own_targets` → (N,) the sum of the detector's training
-    losses on each picture by itself, differentiable in the pixels; no buffer changes."""
+def training_losses(network: nn.Module, images: list[Tensor], targets: list[Arrays]) -> Tensor:
+    """(3, H, W) in [0, 1] each, and their boxes and labels → (N,) the sum of the detector's
+    training losses on each picture by itself, differentiable in the pixels; no buffer changes."""
     # They give losses in train mode only. Raising the flag of the modules that look at it keeps
     # normalisation, dropout and the random choice of a size as they are in eval mode.
     asking = [network, *(m for n, m in network.named_children() if n in ("rpn", "roi_heads"))]

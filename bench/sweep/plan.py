@@ -2,10 +2,13 @@
 
 import itertools
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import torch
 
 from bench import codecs, datasets, models, preprocessors
@@ -24,8 +27,7 @@ from bench.errors import ConfigError
 from bench.models.base import RANDOM, Library, ModelSpec, Stated, TaskModel, View, sha256
 from bench.preprocessors import Preprocessor
 from bench.sweep import cache
-from bench.tasks import AGREEMENTS, TASKS, Task
-from bench.tasks.base import Prediction, Target
+from bench.tasks import TASKS, Agreement, Scored
 
 UNTRAINED = "random weights, so the numbers mean nothing:"
 """What is said wherever the names from `random_weights` are listed."""
@@ -44,12 +46,30 @@ class Point:
     preprocessor: Preprocessor | None = None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a task model says of one picture."""
+
+    prediction: Any
+    """Of its task's own type."""
+
+    loss: float | None
+    """The model's own training loss on it, where that is asked for and the model gives it."""
+
+    seconds: float | None
+    """Of inference, when it was made, as the picture's share of what was run together; None of
+    an entry of the cache that is older than this note."""
+
+
 class PlannedModel:
     """A task model that is built when the first prediction is missing."""
 
-    def __init__(self, spec: ModelSpec, library: Library, view: str, device: torch.device) -> None:
+    def __init__(
+        self, spec: ModelSpec, library: Library, view: str, loss: bool, device: torch.device
+    ) -> None:
         self.spec = spec
         self.view = view
+        self.loss = loss
         self.viewed = view != "native"
         self._library = library
         self._device = device
@@ -62,6 +82,10 @@ class PlannedModel:
             if self._network is None:
                 self._network = self._library.load(self.spec, self._device)
             return self._network
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        return self.network.classes
 
     @property
     def look(self) -> View:
@@ -108,14 +132,34 @@ class Experiment:
     points: list[Point]
 
     @property
-    def task(self) -> Task:
+    def task(self) -> Scored[Any, Any]:
         """By which it is scored."""
-        name = self.dataset.task
-        return TASKS[name] if self.dataset.labelled else AGREEMENTS[name]
+        return TASKS.get(self.dataset.task) if self.dataset.labelled else self._agreement
 
-    def reference(self, clean: Prediction) -> Target:
+    @property
+    def _agreement(self) -> Agreement[Any, Any]:
+        """Raises ConfigError for a task that has none."""
+        task = TASKS.get(self.dataset.task)
+        if task.agreement is None:
+            raise ConfigError(
+                f"data set {self.dataset.name} has no labels, without which task {task.name} is "
+                "not scored; use a labelled data set"
+            )
+        return task.agreement
+
+    def reference(self, clean: Answer) -> Any:
         """Without ground truth: what stands for it."""
-        return AGREEMENTS[self.dataset.task].reference(clean)
+        return self._agreement.reference(clean.prediction)
+
+    def statistics(
+        self, answers: Sequence[Answer], targets: Sequence[Any], images: Sequence[int]
+    ) -> pa.Table:
+        """Of pictures, under their places in the data set."""
+        table = self.task.statistics([a.prediction for a in answers], targets, images)
+        losses = [(i, a.loss) for i, a in zip(images, answers, strict=True) if a.loss is not None]
+        if not losses:
+            return table
+        return TASKS.get(self.dataset.task).with_losses(table, losses)
 
     @property
     def views(self) -> list[str]:
@@ -199,7 +243,11 @@ def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel
             f"{config.name}: a state dict in .safetensors or .pth"
         )
     planned = PlannedModel(
-        spec, library, "native" if view == "native" else f"model:{config.name}", device
+        spec,
+        library,
+        "native" if view == "native" else f"model:{config.name}",
+        config.loss,
+        device,
     )
     _ = planned.fingerprint  # refuses an unknown name or a missing library now
     return planned
@@ -237,5 +285,7 @@ def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[E
         limited = limit is not None and limit < len(dataset.samples)
         if limited:
             dataset = dataset.first(limit or 0)
-        experiments.append(Experiment(experiment, dataset, limited, planned, points))
+        planned_here = Experiment(experiment, dataset, limited, planned, points)
+        _ = planned_here.task  # refuses a data set that the task cannot be scored on
+        experiments.append(planned_here)
     return experiments

@@ -6,15 +6,16 @@ still seen after coding. It is not accuracy: a mistake that survives coding coun
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.tasks.base import Metric, Prediction, Target, Task, placed
-from bench.tasks.classification import weighted_means
-from bench.tasks.detection import Detection, ranked
+from bench.tasks.average_precision import average_precisions
+from bench.tasks.base import Agreement, Metric, placed
+from bench.tasks.matching import match_detections, ranked
+from bench.tasks.means import weighted_means
+from bench.tasks.records import Detections, Logits, Objects
 
 REFERENCE_SCORE = 0.3
 """Least score of a detection that counts as an object of the uncompressed image. The metric ranks
@@ -31,28 +32,21 @@ SCHEMA = pa.schema(
 )
 
 
-class Agreement(Task, Protocol):
-    def reference(self, clean: Prediction) -> Target:
-        """What stands for ground truth: made of the prediction on the uncompressed image."""
-        ...
-
-
-class ClassificationAgreement:
+class ClassificationAgreement(Agreement[Logits, Logits]):
     """Metrics agreement, the share of images in [0, 1] that keep their most probable class, and
     divergence, the mean KL(uncompressed ‖ decoded) of the class probabilities in nats."""
 
     name = "cls-agreement"
-    metrics: tuple[Metric, ...] = (Metric("agreement", True), Metric("divergence", False))
-
+    metrics = (Metric("agreement", True), Metric("divergence", False))
     undefined = "nothing was predicted"
 
-    def reference(self, clean: Prediction) -> Target:
-        return {"logits": clean["logits"]}
+    def reference(self, clean: Logits) -> Logits:
+        return clean
 
     def statistics(
         self,
-        predictions: Sequence[Prediction | None],
-        targets: Sequence[Target],
+        predictions: Sequence[Logits | None],
+        targets: Sequence[Logits | None],
         images: Sequence[int] | None = None,
     ) -> pa.Table:
         """Table of `SCHEMA`, a row per image that has a prediction and a reference.
@@ -65,9 +59,7 @@ class ClassificationAgreement:
         """
         rows: list[tuple[int, int, bool, float]] = []
         for image, prediction, target in placed(predictions, targets, images):
-            if not target:
-                continue
-            clean, decoded = _log_softmax(target["logits"]), _log_softmax(prediction["logits"])
+            clean, decoded = _log_softmax(target.logits), _log_softmax(prediction.logits)
             label = int(clean.argmax())
             divergence = float(np.exp(clean) @ (clean - decoded))
             rows.append((image, label, bool(decoded.argmax() == label), max(0.0, divergence)))
@@ -87,7 +79,7 @@ def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return log
 
 
-class DetectionAgreement(Detection):
+class DetectionAgreement(Agreement[Detections, Objects]):
     """Metrics agreement-mAP and agreement-AP50: mAP and AP50 as COCO defines them, the objects
     being the uncompressed image's detections with a score of at least REFERENCE_SCORE.
 
@@ -95,54 +87,44 @@ class DetectionAgreement(Detection):
     """
 
     name = "det-agreement"
-    metrics: tuple[Metric, ...] = (Metric("agreement-mAP", True), Metric("agreement-AP50", True))
-
+    metrics = (Metric("agreement-mAP", True), Metric("agreement-AP50", True))
     undefined = (
         f"it detects nothing with a score of at least {REFERENCE_SCORE:g} on the uncompressed "
         "images, so there is nothing to agree with; check the weights, or take images of what the "
         "model knows"
     )
+    note = f"detections of at least {REFERENCE_SCORE:g} are to be found again"
 
-    def reference(self, clean: Prediction) -> Target:
-        return _objects(clean)
+    def reference(self, clean: Detections) -> Objects:
+        found = _with_area(clean)
+        order, _ = ranked(found.scores, found.labels)
+        order = order[found.scores[order] >= REFERENCE_SCORE]
+        boxes = found.boxes[order].astype(np.float64).reshape(-1, 4)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return Objects(
+            boxes=boxes,
+            labels=found.labels[order].astype(np.int64),
+            area=sides[:, 0] * sides[:, 1],
+            iscrowd=np.zeros(len(order), np.bool_),
+            ignore=np.zeros(len(order), np.bool_),
+        )
 
     def statistics(
         self,
-        predictions: Sequence[Prediction | None],
-        targets: Sequence[Target],
+        predictions: Sequence[Detections | None],
+        targets: Sequence[Objects | None],
         images: Sequence[int] | None = None,
     ) -> pa.Table:
         """As `Detection.statistics`, of the images that have a prediction and a reference."""
-        return super().statistics(
-            [
-                _with_area(p) if p is not None and t else None
-                for p, t in zip(predictions, targets, strict=True)
-            ],
-            targets,
-            images,
-        )
+        found = [None if p is None else _with_area(p) for p in predictions]
+        return match_detections(found, targets, images)
 
     def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 2)"""
-        return super().score(statistics, weights)[:, :2]
+        return average_precisions(statistics, weights)
 
 
-def _with_area(prediction: Prediction) -> Prediction:
-    boxes = np.asarray(prediction["boxes"], np.float64).reshape(-1, 4)
-    kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return {k: prediction[k][kept] for k in ("boxes", "scores", "labels")}
-
-
-def _objects(prediction: Prediction) -> Target:
-    found = _with_area(prediction)
-    order, _ = ranked(found["scores"], found["labels"])
-    order = order[found["scores"][order] >= REFERENCE_SCORE]
-    boxes = found["boxes"][order].astype(np.float64).reshape(-1, 4)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    return {
-        "boxes": boxes,
-        "labels": found["labels"][order].astype(np.int64),
-        "area": sides[:, 0] * sides[:, 1],
-        "iscrowd": np.zeros(len(order), np.bool_),
-        "ignore": np.zeros(len(order), np.bool_),
-    }
+def _with_area(found: Detections) -> Detections:
+    boxes = np.asarray(found.boxes, np.float64).reshape(-1, 4)
+    kept: NDArray[np.bool_] = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    return found.where(kept)

@@ -1,40 +1,70 @@
 """What a task is: ground truth and predictions in, statistics out, and metrics from statistics."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-Prediction = dict[str, NDArray[Any]]
-"""What a task model says of one image, as arrays.
+from bench.errors import ConfigError
+from bench.registry import Registry
+from bench.tasks.records import Arrays, Record
 
-det: boxes (n, 4) float32 x1 y1 x2 y2 in pixels of the native image, scores (n,) float32,
-     labels (n,) int64 category ids of the data set; from some models loss () float64, the
-     detector's own training loss on the image
-cls: logits (n_classes,) float32
-"""
+P = TypeVar("P", bound=Record)
+T = TypeVar("T", bound=Record)
 
-Target = dict[str, NDArray[Any]]
-"""Ground truth of one image, as arrays.
-
-det: boxes (n, 4) float64 x1 y1 x2 y2 in pixels, labels (n,) int64 category ids, area (n,) float64,
-     iscrowd (n,) bool, ignore (n,) bool; from COCO also xywh (n, 4) float64, exactly as annotated
-cls: label () int64 class index
-"""
+Shape = tuple[int | None, ...]
 
 
-def numbers_fault(prediction: Prediction, shapes: Mapping[str, tuple[int | None, ...]]) -> str:
-    """What is wrong with the arrays named in `shapes` (None: of any length) or with the loss;
-    empty if they are numbers, finite and of these shapes."""
-    for name, shape in {**shapes, **({"loss": ()} if "loss" in prediction else {})}.items():
-        array = prediction.get(name)
+class Truth(Protocol):
+    """A sample of a data set, as far as a task looks at it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def target(self) -> Any: ...
+
+
+class DatasetLike(Protocol):
+    """A data set, as far as a task looks at it; see `bench.datasets.base.Dataset`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def samples(self) -> Sequence[Truth]: ...
+
+    @property
+    def categories(self) -> Mapping[int, str]: ...
+
+    @property
+    def labelled(self) -> bool: ...
+
+    @property
+    def n_classes(self) -> int | None: ...
+
+
+class ModelLike(Protocol):
+    """A task model, as far as a task looks at it; see `bench.models.base.TaskModel`."""
+
+    @property
+    def classes(self) -> Sequence[str] | None: ...
+
+
+def numbers_fault(arrays: Arrays, shapes: Mapping[str, Shape | None]) -> str:
+    """What is wrong with the arrays named in `shapes` (None: of any shape, or of any length); empty
+    if they are numbers, finite and of these shapes."""
+    for name, shape in shapes.items():
+        array = arrays.get(name)
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             return f"no array of numbers {name!r}"
-        fits = len(array.shape) == len(shape) and all(
-            n in (None, given) for n, given in zip(shape, array.shape, strict=True)
+        fits = shape is None or (
+            len(array.shape) == len(shape)
+            and all(n in (None, given) for n, given in zip(shape, array.shape, strict=True))
         )
         if not fits:
             return f"{name!r} of shape {array.shape}"
@@ -44,15 +74,13 @@ def numbers_fault(prediction: Prediction, shapes: Mapping[str, tuple[int | None,
 
 
 def placed(
-    predictions: Sequence[Prediction | None],
-    targets: Sequence[Target],
-    images: Sequence[int] | None,
-) -> Iterator[tuple[int, Prediction, Target]]:
-    """(position, prediction, target) of the images that have a prediction. Raises ValueError if the
-    lengths differ."""
+    predictions: Sequence[P | None], targets: Sequence[T | None], images: Sequence[int] | None
+) -> Iterator[tuple[int, P, T]]:
+    """(position, prediction, target) of the images that have both. Raises ValueError if the lengths
+    differ."""
     where = range(len(predictions)) if images is None else images
     for image, prediction, target in zip(where, predictions, targets, strict=True):
-        if prediction is not None:
+        if prediction is not None and target is not None:
             yield image, prediction, target
 
 
@@ -71,29 +99,138 @@ class Metric:
         return f"{direction} is better, version {self.version}"
 
 
-class Task(Protocol):
+@dataclass(frozen=True)
+class FullSet:
+    """A data set that published scores were measured on, and its numbers."""
+
     name: str
+    images: int
+    labels: int
+    categories: int
+
+
+class Scored(ABC, Generic[P, T]):
+    """How predictions of one kind are scored against targets of one kind."""
+
+    name: str
+    """By which results know it."""
+
     metrics: tuple[Metric, ...]
     """The first is the headline."""
 
     undefined: str
     """What it means that the headline is undefined on the uncompressed images, and what to do."""
 
+    @abstractmethod
     def statistics(
         self,
-        predictions: Sequence[Prediction | None],
-        targets: Sequence[Target],
+        predictions: Sequence[P | None],
+        targets: Sequence[T | None],
         images: Sequence[int] | None = None,
     ) -> pa.Table:
         """Everything that the metrics need, a few rows per image, column `image` being the image's
         position in the data set: `images`, or its place among the predictions. An image whose
         prediction is None (it failed) has no rows."""
-        ...
 
+    @abstractmethod
     def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B, n_images) non-negative integer image weights → (B, n_metrics).
 
         A weight w counts the image w times (copies adjacent in data set order), 0 leaves it out,
         ground truth included; weights of one give the metric itself. NaN where undefined.
         """
-        ...
+
+
+class Agreement(Scored[P, T]):
+    """How a task is scored on images without ground truth; its name is the task's and SUFFIX."""
+
+    note = ""
+    """What a reader of the scores should know of the reference."""
+
+    @abstractmethod
+    def reference(self, clean: P) -> T:
+        """What stands for ground truth: made of the prediction on the uncompressed image."""
+
+
+SUFFIX = "-agreement"
+
+
+class Task(Scored[P, T]):
+    """A task that a config can name, and everything that is particular to it. What has a default
+    here a task may leave as it is."""
+
+    prediction: type[P]
+    """What its models return."""
+
+    target: type[T]
+    """The ground truth of a sample."""
+
+    model: str
+    """What it needs, e.g. 'a detector'."""
+
+    agreement: Agreement[P, Any] | None = None
+    """How it is scored without ground truth; None: it cannot be."""
+
+    full_sets: tuple[FullSet, ...] = ()
+
+    own_loss = False
+    """Whether a model's own training loss is one of its metrics, see `with_losses`."""
+
+    locates = False
+    """Whether a prediction says where in the picture something is, see `regarded`."""
+
+    def fault(self, prediction: P) -> str:
+        """What makes a prediction unusable, e.g. 'a value of 'count' that is not finite'; empty if
+        nothing."""
+        return numbers_fault(prediction.to_arrays(), dict.fromkeys(prediction.names()))
+
+    def match(self, model: ModelLike, dataset: DatasetLike, name: str) -> Callable[[P], P]:
+        """A prediction of the model, called `name` → the same in the data set's categories.
+
+        Either raises ConfigError, naming both sides, where model and data set do not fit.
+        """
+        return lambda prediction: prediction
+
+    def with_losses(self, statistics: pa.Table, losses: Sequence[tuple[int, float]]) -> pa.Table:
+        """`statistics` and the models' own training losses as (image, loss)."""
+        raise NotImplementedError(f"task {self.name} has no metric of a model's own loss")
+
+    def labels_of(self, target: T) -> int:
+        """How many labels an image has."""
+        return 1
+
+    def is_full_set(self, name: str, dataset: DatasetLike) -> bool:
+        """Whether a data set is that one of `full_sets`, as far as its size and labels tell."""
+        labels = sum(self.labels_of(s.target) for s in dataset.samples if s.target is not None)
+        seen = FullSet(name, len(dataset.samples), labels, len(dataset.categories))
+        return seen in self.full_sets
+
+    def training_targets(self, model: ModelLike, dataset: DatasetLike) -> list[Arrays]:
+        """Ground truth of each sample as the training loss of this task's models takes it. Raises
+        ConfigError where model and data set do not fit, or there is no such loss."""
+        raise ConfigError(f"task {self.name} has no training loss of labels")
+
+    def regarded(self, prediction: P) -> Arrays:
+        """Where a model finds something, for training: boxes (n, 4) and scores (n,)."""
+        return {}
+
+
+TASKS: Registry[Task[Any, Any]] = Registry(
+    "task",
+    "bench.tasks",
+    needs=("name", "metrics", "undefined", "prediction", "target", "model", "statistics", "score"),
+)
+"""By the name used in configs."""
+
+
+def scored(name: str) -> Scored[Any, Any] | None:
+    """A task or an agreement by its name in results, one of `scored_names`; None for another."""
+    known = name.removesuffix(SUFFIX)
+    if known not in TASKS.names():
+        return None
+    task = TASKS.get(known)
+    return task.agreement if name.endswith(SUFFIX) else task
+
+
+def scored_names() -> list[str]:
+    return [name + suffix for suffix in ("", SUFFIX) for name in TASKS.names()]

@@ -1,13 +1,25 @@
 """Image classification: top-1, top-5 and cross-entropy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.errors import DataError
-from bench.tasks.base import Metric, Prediction, Target, numbers_fault, placed
+from bench.errors import ConfigError, DataError
+from bench.tasks.agreement import ClassificationAgreement
+from bench.tasks.base import (
+    TASKS,
+    DatasetLike,
+    FullSet,
+    Metric,
+    ModelLike,
+    Task,
+    numbers_fault,
+    placed,
+)
+from bench.tasks.means import weighted_means
+from bench.tasks.records import Arrays, Label, Logits
 
 SCHEMA = pa.schema(
     [
@@ -19,26 +31,37 @@ SCHEMA = pa.schema(
 )
 
 
-def fault(prediction: Prediction) -> str:
-    """What makes a classifier's answer unusable; empty if nothing."""
-    return numbers_fault(prediction, {"logits": (None,)})
-
-
-class Classification:
+class Classification(Task[Logits, Label]):
     """Metrics top1 and top5, shares in [0, 1], and cross-entropy in nats (lower is better)."""
 
     name = "cls"
-    metrics: tuple[Metric, ...] = (
-        Metric("top1", True),
-        Metric("top5", True),
-        Metric("cross-entropy", False),
-    )
+    metrics = (Metric("top1", True), Metric("top5", True), Metric("cross-entropy", False))
     undefined = "no image is left"
+    prediction = Logits
+    target = Label
+    model = "a classifier"
+    agreement = ClassificationAgreement()
+    full_sets = (FullSet("imagenet", images=50000, labels=50000, categories=1000),)
+
+    def fault(self, prediction: Logits) -> str:
+        return numbers_fault(prediction.to_arrays(), {"logits": (None,)})
+
+    def match(
+        self, model: ModelLike, dataset: DatasetLike, name: str
+    ) -> Callable[[Logits], Logits]:
+        """Classes are known by their number alone, which says whether they can be the same."""
+
+        def matched(prediction: Logits) -> Logits:
+            if dataset.labelled:
+                _require_classes(len(prediction.logits), dataset, name)
+            return prediction
+
+        return matched
 
     def statistics(
         self,
-        predictions: Sequence[Prediction | None],
-        targets: Sequence[Target],
+        predictions: Sequence[Logits | None],
+        targets: Sequence[Label | None],
         images: Sequence[int] | None = None,
     ) -> pa.Table:
         """Table of `SCHEMA`, a row per image that has a prediction.
@@ -53,8 +76,8 @@ class Classification:
         """
         rows: list[tuple[int, int, int, float]] = []
         for image, prediction, target in placed(predictions, targets, images):
-            logits = np.asarray(prediction["logits"], np.float64).reshape(-1)
-            label = int(target["label"])
+            logits = np.asarray(prediction.logits, np.float64).reshape(-1)
+            label = int(target.label)
             if not 0 <= label < len(logits):
                 raise DataError(
                     f"image {image}: label {label}, but the model knows classes 0 to "
@@ -74,25 +97,33 @@ class Classification:
         values = np.column_stack([rank < 1, rank < 5, statistics["cross_entropy"].to_numpy()])
         return weighted_means(values, statistics["image"].to_numpy(), weights)
 
+    def training_targets(self, model: ModelLike, dataset: DatasetLike) -> list[Arrays]:
+        """The label () int64."""
+        return [s.target.to_arrays() for s in dataset.samples]
 
-def weighted_means(
-    values: NDArray[np.float64], image: NDArray[np.int32], weights: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """(n, k) values of the images (n,), and (B, n_images) image weights → (B, k) means; NaN where
-    no image is left."""
-    chosen = np.asarray(weights, np.float64)[:, image]
-    finite = np.isfinite(values)
-    sums = chosen @ np.where(finite, values, 0.0)
-    # 0 · inf is NaN: a broken output must not reach the samples that leave it out.
-    for row, column in zip(*np.nonzero(~finite), strict=True):
-        sums[chosen[:, row] > 0, column] += values[row, column]
-    total = chosen.sum(axis=1, keepdims=True)
-    means: NDArray[np.float64] = np.full_like(sums, np.nan)
-    np.divide(sums, total, out=means, where=total > 0)
-    return means
+
+def _require_classes(given: int, dataset: DatasetLike, name: str) -> None:
+    """Raises ConfigError if a classifier's classes are not those of the data set's labels."""
+    largest = max(dataset.categories)
+    if dataset.n_classes is not None and dataset.n_classes != given:
+        raise ConfigError(
+            f"data set {dataset.name} has {dataset.n_classes} classes, but model {name} gives "
+            f"{given}: the class numbers of the two mean different things. Take a model that was "
+            "trained on these classes, or list the images in labels.csv with the model's own "
+            "class_index"
+        )
+    if largest >= given:
+        raise ConfigError(
+            f"data set {dataset.name} has class index {largest}, but model {name} gives {given} "
+            f"classes (0 to {given - 1}); take a model that was trained on the data set's classes, "
+            "or correct the indices"
+        )
 
 
 def _cross_entropy(logits: NDArray[np.float64], label: int) -> float:
     with np.errstate(invalid="ignore"):
         shifted = logits - logits.max()
         return float(np.log(np.exp(shifted).sum()) - shifted[label])
+
+
+TASKS.register("cls")(Classification())

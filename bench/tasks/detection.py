@@ -1,104 +1,98 @@
 """Object detection: COCO mAP@[.50:.95] and AP50, matched once and scored under image weights, and
-the detector's own loss where the model gives it.
+the detector's own loss where the model gives it. The definition of mAP is in `bench.tasks.matching`
+and `bench.tasks.average_precision`."""
 
-The definition of mAP is pycocotools' COCOeval for boxes (area "all", 100 detections per image and
-category); the tests hold this module to it. Two of its habits worth knowing: an annotation's
-`ignore` is overwritten by its `iscrowd`, so it has no effect, and the 100 detections are counted
-per category, not per image.
-"""
-
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
-from bench.tasks.average_precision import IOU_THRESHOLDS, average_precisions
-from bench.tasks.base import Metric, Prediction, Target, numbers_fault, placed
-
-MAX_DETECTIONS = 100
-"""Per image and category."""
-AREA_RANGE = (0.0, 1e10)
-"""Square pixels; objects, and unmatched detections, outside it are ignored."""
-
-SCHEMA = pa.schema(
-    [
-        pa.field("is_object", pa.bool_(), nullable=False),
-        pa.field("image", pa.int32(), nullable=False),
-        pa.field("category", pa.int64(), nullable=False),
-        pa.field("score", pa.float64()),
-        pa.field("rank", pa.int16()),
-        pa.field("matched", pa.uint16()),
-        pa.field("ignored", pa.uint16(), nullable=False),
-    ]
-)
+from bench.errors import ConfigError
+from bench.tasks.agreement import DetectionAgreement
+from bench.tasks.average_precision import average_precisions
+from bench.tasks.base import TASKS, DatasetLike, FullSet, Metric, ModelLike, Task, numbers_fault
+from bench.tasks.categories import categories_of_classes
+from bench.tasks.matching import ALL_IOUS, SCHEMA, Ints, match_detections
+from bench.tasks.records import Arrays, Detections, Objects
 
 LOSS_SCHEMA = SCHEMA.append(pa.field("loss", pa.float64()))
 """With the detector's own loss: a further row per image, which is no detection and no object."""
-
-_N_IOU = len(IOU_THRESHOLDS)
-_ALL_IOUS = (1 << _N_IOU) - 1
-_LEAST_IOUS = [min(t, 1 - 1e-10) for t in IOU_THRESHOLDS.tolist()]
-
-Ints = NDArray[np.int64]
+REGARDED = 0.05
+"""Least score of detections that training regards: mAP counts faint ones, too."""
 
 
-def fault(prediction: Prediction) -> str:
-    """What makes a detector's answer unusable; empty if nothing."""
-    n = len(prediction["boxes"]) if np.ndim(prediction["boxes"]) else None
-    wrong = numbers_fault(prediction, {"boxes": (n, 4), "scores": (n,), "labels": (n,)})
-    if wrong:
-        return wrong
-    if prediction["labels"].dtype.kind == "f" or (prediction["labels"] < 0).any():
-        return "labels that are no class indices"
-    return ""
-
-
-class Detection:
+class Detection(Task[Detections, Objects]):
     """Metrics mAP (mean over categories, IoU .50:.05:.95 and 101 recalls) and AP50, in [0, 1], and
     loss, the mean over images of the detector's own training loss (lower is better)."""
 
     name = "det"
-    metrics: tuple[Metric, ...] = (
-        Metric("mAP", True),
-        Metric("AP50", True),
-        Metric("loss", False, optional=True),
-    )
+    metrics = (Metric("mAP", True), Metric("AP50", True), Metric("loss", False, optional=True))
     undefined = "none of them has an object that counts; take others, or leave out --limit"
+    prediction = Detections
+    target = Objects
+    model = "a detector"
+    agreement = DetectionAgreement()
+    full_sets = (FullSet("coco", images=5000, labels=36781, categories=80),)
+    own_loss = True
+    locates = True
+
+    def fault(self, prediction: Detections) -> str:
+        n = len(prediction.boxes) if np.ndim(prediction.boxes) else None
+        wrong = numbers_fault(
+            prediction.to_arrays(), {"boxes": (n, 4), "scores": (n,), "labels": (n,)}
+        )
+        if wrong:
+            return wrong
+        if prediction.labels.dtype.kind == "f" or (prediction.labels < 0).any():
+            return "labels that are no class indices"
+        return ""
+
+    def match(
+        self, model: ModelLike, dataset: DatasetLike, name: str
+    ) -> Callable[[Detections], Detections]:
+        """Class indices become category ids; of classes that the data set lacks there are no
+        detections. Where the model names no classes they are category ids already."""
+        classes = model.classes
+        if classes is None:
+            return lambda prediction: prediction
+        mapping = categories_of_classes(model, dataset)
+
+        def matched(prediction: Detections) -> Detections:
+            largest = max(prediction.labels.tolist(), default=0)
+            if largest >= len(classes):
+                raise ConfigError(
+                    f"model {name} gives class index {largest}, but names {len(classes)} classes "
+                    "only"
+                )
+            if mapping is None:
+                return prediction
+            labels = mapping[prediction.labels]
+            return Detections(prediction.boxes, prediction.scores, labels).where(labels >= 0)
+
+        return matched
 
     def statistics(
         self,
-        predictions: Sequence[Prediction | None],
-        targets: Sequence[Target],
+        predictions: Sequence[Detections | None],
+        targets: Sequence[Objects | None],
         images: Sequence[int] | None = None,
     ) -> pa.Table:
-        """Match detections with objects, image by image.
+        """See `bench.tasks.matching.match_detections`."""
+        return match_detections(predictions, targets, images)
 
-        Table of `SCHEMA`, a row per detection kept (at most 100 per image and category, best first)
-        and a row per object of ground truth:
-
-        - is_object: whether the row is an object of ground truth
-        - image: position in the data set; category: category id
-        - score, rank (0 = best within image and category): detections only
-        - matched: detections only; bit t is set if matched at IOU_THRESHOLDS[t]
-        - ignored: bit t is set if the row counts for nothing at IOU_THRESHOLDS[t]; all ten bits or
-          none for an object
-
-        Where predictions have a loss, `LOSS_SCHEMA` and a row more per image: loss is set there, is
-        null in all other rows, and what the other columns hold means nothing.
-
-        Boxes go to x, y, width, height in float64. Raises ValueError if the lengths differ.
-        """
-        columns: list[tuple[NDArray[Any], ...]] = []
-        losses: list[tuple[int, float]] = []
-        for image, prediction, target in placed(predictions, targets, images):
-            columns.extend(_rows(image, prediction, target))
-            if "loss" in prediction:
-                losses.append((image, float(prediction["loss"])))
-        return _with_losses(_table(columns), losses)
+    def with_losses(self, statistics: pa.Table, losses: Sequence[tuple[int, float]]) -> pa.Table:
+        """`LOSS_SCHEMA` and a row more per image: loss is set there, is null in all other rows, and
+        what the other columns hold means nothing."""
+        if not losses:
+            return statistics
+        rows = [
+            {"is_object": False, "image": i, "category": 0, "ignored": ALL_IOUS, "loss": loss}
+            for i, loss in losses
+        ]
+        table = statistics.append_column("loss", pa.nulls(len(statistics), pa.float64()))
+        return pa.concat_tables([table, pa.Table.from_pylist(rows, schema=LOSS_SCHEMA)])
 
     def score(self, statistics: pa.Table, weights: Ints) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 3): mAP and AP50, each in [0, 1], and the loss.
@@ -114,129 +108,28 @@ class Detection:
             statistics = statistics.filter(pc.invert(has_loss))
         return np.column_stack([average_precisions(statistics, weights), loss])
 
+    def labels_of(self, target: Objects) -> int:
+        return len(target.boxes)
 
-# --- matching -------------------------------------------------------------------------------------
+    def training_targets(self, model: ModelLike, dataset: DatasetLike) -> list[Arrays]:
+        """Boxes (n, 4) float32 x1 y1 x2 y2 in pixels and labels (n,) int64, the model's own class
+        indices. Crowds are left out, and objects thinner than a pixel."""
+        categories = categories_of_classes(model, dataset)
+        index = {c: c for c in dataset.categories}
+        if categories is not None:
+            index = {c: i for i, c in enumerate(categories.tolist())}
+        targets: list[Arrays] = []
+        for sample in dataset.samples:
+            there: Objects = sample.target
+            boxes = there.boxes.astype(np.float32).reshape(-1, 4)
+            labels = np.array([index[c] for c in there.labels.tolist()], np.int64)
+            kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1) & ~there.iscrowd
+            targets.append({"boxes": boxes[kept], "labels": labels[kept]})
+        return targets
 
-
-def _rows(image: int, prediction: Prediction, target: Target) -> Iterator[tuple[NDArray[Any], ...]]:
-    """The columns of one image's detections, then of its objects."""
-    boxes, areas = _xywh(prediction["boxes"])
-    scores = np.asarray(prediction["scores"], np.float64).reshape(-1)
-    labels = np.asarray(prediction["labels"], np.int64).reshape(-1)
-    order, rank = ranked(scores, labels)
-    boxes, areas, scores, labels = boxes[order], areas[order], scores[order], labels[order]
-
-    # Annotated widths where they are known: (x + w) − x is seldom w in floating point.
-    gt_boxes = target["xywh"] if "xywh" in target else _xywh(target["boxes"])[0]
-    gt_labels = np.asarray(target["labels"], np.int64).reshape(-1)
-    gt_crowd = np.asarray(target["iscrowd"], bool).reshape(-1)
-    gt_ignored = gt_crowd | _outside(np.asarray(target["area"], np.float64).reshape(-1))
-    order = np.lexsort((gt_ignored, gt_labels))  # ignored last within a category
-    gt_boxes, gt_labels = gt_boxes[order], gt_labels[order]
-    gt_crowd, gt_ignored = gt_crowd[order], gt_ignored[order]
-
-    matched = np.zeros(len(labels), np.uint16)
-    ignored = np.zeros(len(labels), np.uint16)
-    for category in np.intersect1d(labels, gt_labels):
-        d = slice(*np.searchsorted(labels, [category, category + 1]))
-        g = slice(*np.searchsorted(gt_labels, [category, category + 1]))
-        ious = coco_mask.iou(boxes[d], gt_boxes[g], gt_crowd[g].astype(np.uint8))
-        matched[d], ignored[d] = _match(ious, gt_ignored[g].tolist(), gt_crowd[g].tolist())
-    ignored |= np.where(_outside(areas), ~matched & _ALL_IOUS, 0).astype(np.uint16)
-
-    n, m = len(labels), len(gt_labels)
-    yield np.zeros(n, bool), np.full(n, image), labels, scores, rank, matched, ignored
-    yield (
-        np.ones(m, bool),
-        np.full(m, image),
-        gt_labels,
-        np.zeros(m),
-        np.zeros(m, np.int64),
-        np.zeros(m, np.uint16),
-        np.where(gt_ignored, _ALL_IOUS, 0).astype(np.uint16),
-    )
-
-
-def ranked(scores: NDArray[Any], labels: NDArray[Any]) -> tuple[Ints, Ints]:
-    """The detections that count, best first within their category, and their rank there, from 0."""
-    order = np.lexsort((-scores, labels))
-    rank = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
-    return order[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
-
-
-def _xywh(boxes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(n, 4) x1 y1 x2 y2 → (n, 4) x y width height, and (n,) width · height."""
-    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
-    sides = corners[:, 2:] - corners[:, :2]
-    return np.hstack([corners[:, :2], sides]), sides[:, 0] * sides[:, 1]
-
-
-def _outside(area: NDArray[np.float64]) -> NDArray[np.bool_]:
-    outside: NDArray[np.bool_] = (area < AREA_RANGE[0]) | (area > AREA_RANGE[1])
-    return outside
-
-
-def _match(
-    ious: NDArray[np.float64], gt_ignored: list[bool], gt_crowd: list[bool]
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Greedy matching of COCOeval.evaluateImg at the ten IoUs.
-
-    ious is (detections best first, objects with the ignored ones last). Returns the bit masks
-    (detections,) matched, and matched to an ignored object.
-    """
-    matched = np.zeros(len(ious), np.uint16)
-    ignored = np.zeros(len(ious), np.uint16)
-    # Pairs under the least threshold are never looked at; "not <" because a NaN IoU matches.
-    candidates = [
-        (d, [(g, row[g]) for g in range(len(row)) if not row[g] < _LEAST_IOUS[0]])
-        for d, row in enumerate(ious.tolist())
-    ]
-    candidates = [(d, pairs) for d, pairs in candidates if pairs]
-    for t, least in enumerate(_LEAST_IOUS):
-        taken = [False] * len(gt_ignored)
-        for d, pairs in candidates:
-            best, best_iou = -1, least
-            for g, iou in pairs:
-                if taken[g] and not gt_crowd[g]:
-                    continue
-                if best >= 0 and not gt_ignored[best] and gt_ignored[g]:
-                    break  # a proper match is never given up for an ignored object
-                if iou < best_iou:
-                    continue
-                best, best_iou = g, iou
-            if best >= 0:
-                taken[best] = True
-                matched[d] |= 1 << t
-                ignored[d] |= gt_ignored[best] << t
-    return matched, ignored
-
-
-def _table(columns: list[tuple[NDArray[Any], ...]]) -> pa.Table:
-    if not columns:
-        return SCHEMA.empty_table()
-    joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
-    is_object = joined[0]
-    return pa.table(
-        [
-            pa.array(
-                values.astype(field.type.to_pandas_dtype()),
-                mask=is_object if field.nullable else None,
-            )
-            for field, values in zip(SCHEMA, joined, strict=True)
-        ],
-        schema=SCHEMA,
-    )
-
-
-def _with_losses(table: pa.Table, losses: list[tuple[int, float]]) -> pa.Table:
-    if not losses:
-        return table
-    rows = [
-        {"is_object": False, "image": i, "category": 0, "ignored": _ALL_IOUS, "loss": loss}
-        for i, loss in losses
-    ]
-    table = table.append_column("loss", pa.nulls(len(table), pa.float64()))
-    return pa.concat_tables([table, pa.Table.from_pylist(rows, schema=LOSS_SCHEMA)])
+    def regarded(self, prediction: Detections) -> Arrays:
+        seen = prediction.where(prediction.scores > REGARDED)
+        return {"boxes": seen.boxes, "scores": seen.scores}
 
 
 def _mean_loss(losses: pa.Table, weights: Ints) -> NDArray[np.float64]:
@@ -246,3 +139,6 @@ def _mean_loss(losses: pa.Table, weights: Ints) -> NDArray[np.float64]:
     mean: NDArray[np.float64] = np.full(len(weights), np.nan)
     np.divide(chosen @ losses["loss"].to_numpy(), total, out=mean, where=total > 0)
     return mean
+
+
+TASKS.register("det")(Detection())

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from bench.analysis.bdrate import bd_rate
 from bench.analysis.curves import prepare
 from bench.codecs.base import Codec
-from bench.tasks.base import Target
+from bench.tasks.records import Arrays
 from bench.training.task_loss import TaskLoss
 
 VALIDATION_QP_STEP = 4
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Mean bits per pixel and mean distance at some QPs."""
-Validation = tuple[Tensor, list[Target]]
+Validation = tuple[Tensor, list[Arrays]]
 """Pictures (N, 3, S, S) in [0, 1] and their targets."""
 
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.preprocessors.npp import NPP
-from bench.tasks.base import Target
+from bench.tasks.records import Arrays
 from bench.training.task_loss import attention
 
 
@@ -21,7 +21,7 @@ class Guided(nn.Module):
         out: Tensor = self.network(x, qp)
         return out
 
-    def both(self, x: Tensor, qp: Tensor, known: list[Target]) -> tuple[Tensor, Tensor]:
+    def both(self, x: Tensor, qp: Tensor, known: list[Arrays]) -> tuple[Tensor, Tensor]:
         """The filtered picture, and the guess's cross-entropy with `attention` in nats, ()."""
         encoded = self.network.encoded(x, qp)
         wanted = attention(known, x.shape[-1]).to(x)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from bench.datasets.base import Dataset, make
 from bench.errors import ConfigError
-from bench.tasks.base import Target
+from bench.tasks.records import Arrays
 
 ZOOM = 1.4
 VISIBLE = 0.3
 """Least share of its area that an object cut by the crop's border is still found by."""
 
-Picture = tuple[NDArray[np.uint8], Target]
+Picture = tuple[NDArray[np.uint8], Arrays]
 """(H, W, 3) RGB, and what the loss has to know of it."""
 
 
@@ -40,7 +40,7 @@ def square(rgb: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -
 
 def cut(
     picture: Picture, side: int, rng: np.random.Generator | None, central: bool = False
-) -> tuple[Tensor, Target]:
+) -> tuple[Tensor, Arrays]:
     """`square` of a picture, and its target cut along; near the middle likelier if `central`."""
     rgb, target = picture
     free = rgb.shape[0] - side, rgb.shape[1] - side
@@ -58,7 +58,7 @@ def cut(
     return x, cut_target(target, top, left, side, mirrored)
 
 
-def cut_target(target: Target, top: int, left: int, side: int, mirrored: bool) -> Target:
+def cut_target(target: Arrays, top: int, left: int, side: int, mirrored: bool) -> Arrays:
     """What a square of the picture, `side` pixels from (top, left), keeps of it: objects of which
     VISIBLE is inside, their boxes cut at its border."""
     if "boxes" not in target:

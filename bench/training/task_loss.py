@@ -13,19 +13,19 @@ from torch.nn import functional
 from bench.datasets.base import Dataset, Sample
 from bench.errors import ConfigError
 from bench.models import mmdet
-from bench.models.base import Differentiable, TaskModel, giver_of_losses, own_targets
+from bench.models.base import Differentiable, TaskModel
 from bench.models.gradients import DifferentiableClassifier
-from bench.tasks.base import Target
+from bench.tasks import TASKS
+from bench.tasks.records import Arrays
 from bench.training.losses import distance
 
-SEEN, MARGIN, UNREGARDED = 0.05, 4, 0.1
-"""Of detections that count: least score, pixels around them, weight where there are none. mAP
-counts faint ones, too."""
+MARGIN, UNREGARDED = 4, 0.1
+"""Of detections that count: pixels around them, weight where there are none."""
 
 Kind = Literal["answer", "labels", "features", "relevance"]
 Features = Callable[[Tensor], list[Tensor]]
 """(N, 3, H, W) in [0, 1] → maps with N first, differentiable."""
-TaskLoss = Callable[[Tensor, list[Target]], Callable[[Tensor], Tensor]]
+TaskLoss = Callable[[Tensor, list[Arrays]], Callable[[Tensor], Tensor]]
 """Clean pictures (N, 3, H, W) in [0, 1] and the N targets of `labelled` or `regarded` → what
 decoded pictures of the same shape cost, (N,), differentiable; no buffer of the task model changes.
 In two steps, as a codec may still be at work on the decoded ones during the first."""
@@ -44,7 +44,7 @@ def task_loss(kind: Kind, model: TaskModel, longer_side: int | None = None) -> T
 
     A feature map's gradient is steadier than the answer's: along filters and gains of the picture
     it agrees with the real codec's finite differences, where the answer's drowns in noise (see
-    docs/training.md).
+    docs/research/training.md).
 
     `longer_side` as for `losses.distance`. Raises ConfigError for a model that has none.
     """
@@ -60,29 +60,25 @@ def task_loss(kind: Kind, model: TaskModel, longer_side: int | None = None) -> T
 
 
 def labelled(dataset: Dataset, model: TaskModel) -> list[Sample]:
-    """The samples with their targets as the model's own loss takes them: {label} for a classifier,
-    `own_targets` for a detector. Raises ConfigError where the data set has no such labels, or
-    categories that the model does not know."""
-    needed = {"det": "boxes", "cls": "label"}[model.task]
-    bare = next((s.name for s in dataset.samples if needed not in s.target), None)
+    """The samples with their targets as the model's own loss takes them, the `training_targets` of
+    its task. Raises ConfigError where the data set has no such labels, or categories that the model
+    does not know."""
+    task = TASKS.get(model.task)
+    bare = next((s.name for s in dataset.samples if not isinstance(s.target, task.target)), None)
     if bare is not None:
         raise ConfigError(
-            f"loss: 'labels' needs {needed} for every picture, and data set {dataset.name} has "
-            f"none for {bare}; use a labelled data set for {model.task}, or loss 'answer' or "
+            f"loss: 'labels' needs labels of every picture, and data set {dataset.name} has none "
+            f"for {bare}; use a labelled data set for {model.task}, or loss 'answer' or "
             "'features', which read no labels"
         )
-    targets = (
-        own_targets(model, dataset)
-        if model.task == "det"
-        else [{"label": s.target["label"]} for s in dataset.samples]
-    )
+    targets = task.training_targets(model, dataset)
     return [replace(s, target=t) for s, t in zip(dataset.samples, targets, strict=True)]
 
 
 def _own_loss(
     model: TaskModel, longer_side: int | None
-) -> Callable[[Tensor, list[Target]], Tensor]:
-    if isinstance(model, Differentiable) and (model.task == "cls" or giver_of_losses(model)):
+) -> Callable[[Tensor, list[Arrays]], Tensor]:
+    if isinstance(model, Differentiable) and model.gives_loss:
         return lambda x, targets: model.loss(x, targets, longer_side)
     raise ConfigError(
         f"no own loss for {type(model).__module__}'s {type(model).__name__} of this kind; there is "
@@ -107,19 +103,18 @@ def features(model: TaskModel, longer_side: int | None = None) -> Features:
 
 def regarded(samples: list[Sample], model: TaskModel) -> list[Sample]:
     """The samples with what a detector itself finds on them as targets, {boxes, scores}: no labels
-    are needed. A classifier's are empty."""
-    if model.task != "det":
+    are needed. Those of a model that locates nothing are empty."""
+    task = TASKS.get(model.task)
+    if not task.locates:
         return [replace(s, target={}) for s in samples]
-    targets: list[Target] = []
+    targets: list[Arrays] = []
     for start in range(0, len(samples), 16):
         pictures = [s.load() for s in samples[start : start + 16]]
-        for found in model.predict(pictures, False):
-            seen = found["scores"] > SEEN
-            targets.append({k: found[k][seen] for k in ("boxes", "scores")})
+        targets += [task.regarded(found) for found in model.predict(pictures, False)]
     return [replace(s, target=t) for s, t in zip(samples, targets, strict=True)]
 
 
-def attention(targets: list[Target], side: int) -> Tensor:
+def attention(targets: list[Arrays], side: int) -> Tensor:
     """(N, 1, side / 8, side / 8): the root of the score of the best detection whose box, grown by
     MARGIN pixels, is there, and UNREGARDED where there is none."""
     weights = torch.full((len(targets), 1, side // 8, side // 8), UNREGARDED)
@@ -135,7 +130,7 @@ def attention(targets: list[Target], side: int) -> Tensor:
 
 
 def _between(maps: Features) -> TaskLoss:
-    def from_clean(clean: Tensor, targets: list[Target]) -> Callable[[Tensor], Tensor]:
+    def from_clean(clean: Tensor, targets: list[Arrays]) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             wanted = maps(clean)
         weights = [torch.ones(()).to(clean)] * len(wanted)
@@ -155,7 +150,7 @@ def _between_relevant(model: TaskModel) -> TaskLoss:
             "something"
         )
 
-    def from_clean(clean: Tensor, targets: list[Target]) -> Callable[[Tensor], Tensor]:
+    def from_clean(clean: Tensor, targets: list[Arrays]) -> Callable[[Tensor], Tensor]:
         wanted, weights = model.relevance(clean)
         return lambda decoded: _apart(wanted, model.deep_features(decoded), weights)
 

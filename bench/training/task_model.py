@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bench.datasets.base import Dataset
 from bench.errors import ConfigError
 from bench.models import mini
-from bench.tasks.base import Target
+from bench.tasks import TASKS
+from bench.tasks.records import Arrays
 from bench.training import loop, pictures
 
 
@@ -23,7 +24,7 @@ class TaskTraining(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    task: Literal["det", "cls"]
+    task: str
     network: str
     dataset: dict[str, Any]
     epochs: int = Field(gt=0)
@@ -33,7 +34,7 @@ class TaskTraining(BaseModel):
     seed: int = 0
 
 
-def _augment(picture: NDArray[np.uint8], target: Target, turn: int) -> tuple[Tensor, Target]:
+def _augment(picture: NDArray[np.uint8], target: Arrays, turn: int) -> tuple[Tensor, Arrays]:
     """One of the eight symmetries of the square, applied to pixels and boxes alike."""
     side = picture.shape[0]
     target = dict(target)
@@ -58,7 +59,7 @@ def _augment(picture: NDArray[np.uint8], target: Target, turn: int) -> tuple[Ten
 
 def _batches(
     dataset: Dataset, config: TaskTraining, start: int
-) -> Iterator[list[tuple[Tensor, Target]]]:
+) -> Iterator[list[tuple[Tensor, Arrays]]]:
     """Batches from step `start` on; the order depends on the seed and the epoch alone."""
     per_epoch = len(dataset.samples) // config.batch
     for step in range(start, per_epoch * config.epochs):
@@ -67,12 +68,14 @@ def _batches(
         turns = np.random.default_rng([config.seed, epoch, 1]).integers(0, 8, len(order))
         chosen = order[i * config.batch : (i + 1) * config.batch]
         yield [
-            _augment(dataset.samples[k].load(), dataset.samples[k].target, int(turns[k]))
+            _augment(
+                dataset.samples[k].load(), dataset.samples[k].target.to_arrays(), int(turns[k])
+            )
             for k in chosen
         ]
 
 
-def _loss(network: nn.Module, batch: list[tuple[Tensor, Target]], device: torch.device) -> Tensor:
+def _loss(network: nn.Module, batch: list[tuple[Tensor, Arrays]], device: torch.device) -> Tensor:
     """The task's own training loss, mean over the batch."""
     pictures = [p.to(device) for p, _ in batch]
     if "boxes" in batch[0][1]:
@@ -97,6 +100,7 @@ def train(raw: dict[str, Any], out: Path, device: torch.device, resume: bool) ->
     config = loop.validated(TaskTraining, raw)
     if config.network not in mini.NETWORKS:
         raise ConfigError(f"network: {config.network!r} is not one of {sorted(mini.NETWORKS)}")
+    TASKS.get(config.task)  # refuses an unknown one
     dataset = pictures.dataset({**config.dataset, "task": config.task})
     torch.manual_seed(config.seed)
     network = mini.NETWORKS[config.network]().to(device)

@@ -51,13 +51,13 @@ def test_samples_are_ordered_by_image_id_and_keep_the_empty_ones(tmp_path: Path)
     assert data.categories == {3: "car", 18: "dog"}
     assert [s.name for s in data.samples] == ["it's a.png", "b.png", "none.png"]
     crowd, two, empty = (s.target for s in data.samples)
-    assert crowd["iscrowd"].tolist() == [True]
-    assert crowd["ignore"].tolist() == [False]
-    assert two["ignore"].tolist() == [False, True]
-    assert two["labels"].tolist() == [18, 3]
-    assert two["area"].tolist() == [9.5, 0.0]
-    assert empty["boxes"].shape == (0, 4)
-    dtypes = {k: v.dtype.name for k, v in empty.items()}
+    assert crowd.iscrowd.tolist() == [True]
+    assert crowd.ignore.tolist() == [False]
+    assert two.ignore.tolist() == [False, True]
+    assert two.labels.tolist() == [18, 3]
+    assert two.area.tolist() == [9.5, 0.0]
+    assert empty.boxes.shape == (0, 4)
+    dtypes = {k: v.dtype.name for k, v in empty.to_arrays().items()}
     assert dtypes == {
         "boxes": "float64", "xywh": "float64", "labels": "int64", "area": "float64",
         "iscrowd": "bool", "ignore": "bool",
@@ -69,8 +69,8 @@ def test_samples_are_ordered_by_image_id_and_keep_the_empty_ones(tmp_path: Path)
 
 def test_boxes_are_corners_and_the_annotated_numbers_survive(tmp_path: Path) -> None:
     target = load(make(tmp_path)).samples[1].target
-    assert target["xywh"][0].tolist() == [0.1, 0.2, 10.3, 5.7]
-    assert target["boxes"][0].tolist() == [0.1, 0.2, 0.1 + 10.3, 0.2 + 5.7]
+    assert target.xywh[0].tolist() == [0.1, 0.2, 10.3, 5.7]
+    assert target.boxes[0].tolist() == [0.1, 0.2, 0.1 + 10.3, 0.2 + 5.7]
 
 
 def test_samples_can_be_sent_to_another_process(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_oddities_are_noted(tmp_path: Path) -> None:
     del content["annotations"][1]["area"]
     content["annotations"][0]["id"] = 0
     data = load(make(tmp_path, content))
-    assert data.samples[0].target["area"].tolist() == [12.0]
+    assert data.samples[0].target.area.tolist() == [12.0]
     assert len(data.notes) == 2
     assert "1 annotations have no area" in data.notes[0]
     assert "id 0" in data.notes[1]
@@ -208,10 +208,10 @@ def test_real_subset_agrees_with_pycocotools(capsys: pytest.CaptureFixture[str])
     for identifier, sample in zip(sorted(reference.imgs), data.samples, strict=True):
         annotations = reference.imgToAnns[identifier]
         assert sample.name == reference.imgs[identifier]["file_name"]
-        assert sample.target["xywh"].tolist() == [a["bbox"] for a in annotations]
-        assert sample.target["labels"].tolist() == [a["category_id"] for a in annotations]
-        assert sample.target["iscrowd"].tolist() == [bool(a["iscrowd"]) for a in annotations]
-        assert sample.target["area"].tolist() == [a["area"] for a in annotations]
+        assert sample.target.xywh.tolist() == [a["bbox"] for a in annotations]
+        assert sample.target.labels.tolist() == [a["category_id"] for a in annotations]
+        assert sample.target.iscrowd.tolist() == [bool(a["iscrowd"]) for a in annotations]
+        assert sample.target.area.tolist() == [a["area"] for a in annotations]
         assert sample.load().ndim == 3
 
 
@@ -234,7 +234,7 @@ def test_flags_in_every_spelling(
     tmp_path: Path, key: str, value: Any, read: int, noted: int
 ) -> None:
     data = load(changed(tmp_path, "annotations", 0, {key: value}))
-    assert data.samples[1].target[key].tolist()[0] == bool(read)
+    assert data.samples[1].target.to_arrays()[key].tolist()[0] == bool(read)
     notes = [note for note in data.notes if note.startswith(f"{key} written otherwise")]
     assert len(notes) == noted
     assert all(f"{value!r} is read as {read}, 1 times" in note for note in notes)

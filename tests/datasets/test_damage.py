@@ -65,12 +65,12 @@ def sound(data: Dataset) -> None:
         assert not sample.name.startswith("/")
         assert ".." not in sample.name.split("/")
         sample.name.encode()
-        for key, value in sample.target.items():
+        for key, value in sample.target.to_arrays().items():
             assert np.isfinite(value.astype(np.float64)).all(), key
-        labels = np.atleast_1d(sample.target["labels" if data.task == "det" else "label"])
+        labels = np.atleast_1d(sample.target.labels if data.task == "det" else sample.target.label)
         assert set(labels.tolist()) <= set(data.categories)
     if data.task == "det":
-        assert any((~s.target["iscrowd"]).any() for s in data.samples)
+        assert any((~s.target.iscrowd).any() for s in data.samples)
     "".join([*data.categories.values(), *data.notes]).encode()
 
 

@@ -24,7 +24,7 @@ def test_every_image_below_in_the_order_of_paths(tmp_path: Path) -> None:
     data = load(tmp_path, "cls")
     assert [s.name for s in data.samples] == ["a's.JPG", "b/1.jpeg", "b/2.png"]
     assert not data.labelled
-    assert [s.target for s in data.samples] == [{}] * 3
+    assert [s.target for s in data.samples] == [None] * 3
     assert data.samples[1].load().shape == (8, 12, 3)
     assert "not how right" in data.notes[0]
     assert data.notes[1] == "files that are not taken for images: 1 (b/notes.txt)"

@@ -39,9 +39,9 @@ def test_labels_csv(tmp_path: Path) -> None:
     data = DATASETS.get("imagenet")(root)
     assert (data.name, data.task, data.notes) == ("toy", "cls", [])
     assert [s.name for s in data.samples] == ["lady's_slipper.png", "sub/a b.png"]
-    assert [int(s.target["label"]) for s in data.samples] == [986, 0]
-    assert data.samples[0].target["label"].shape == ()
-    assert data.samples[0].target["label"].dtype == "int64"
+    assert [int(s.target.label) for s in data.samples] == [986, 0]
+    assert data.samples[0].target.label.shape == ()
+    assert data.samples[0].target.label.dtype == "int64"
     assert data.categories == {0: "tench", 986: "yellow lady's slipper, orchid"}
     assert data.samples[1].load().shape == (8, 12, 3)
 
@@ -91,7 +91,7 @@ def test_folder_per_class(tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     data = load(tmp_path)
     assert [s.name for s in data.samples] == ["cat's eye/3.png", "zebra/1.JPG", "zebra/2.png"]
-    assert [int(s.target["label"]) for s in data.samples] == [0, 1, 1]
+    assert [int(s.target.label) for s in data.samples] == [0, 1, 1]
     assert data.categories == {0: "cat's eye", 1: "zebra"}
     assert data.notes == [
         "entries of class folders that are not images, left out: 1 (zebra/notes.txt)"
@@ -102,7 +102,7 @@ def test_class_folders_by_wnid_have_the_standard_indices(tmp_path: Path) -> None
     for wnid in ("n01440764", "n02123045", "n15075141"):
         picture(tmp_path / wnid / "a.png")
     data = load(tmp_path)
-    assert [int(s.target["label"]) for s in data.samples] == [0, 281, 999]
+    assert [int(s.target.label) for s in data.samples] == [0, 281, 999]
     assert data.categories == {0: "n01440764", 281: "n02123045", 999: "n15075141"}
     assert data.n_classes == 1000
 
@@ -157,7 +157,7 @@ def test_class_folders_named_by_numbers(
     data = load(classes(tmp_path, *names))
     in_order = sorted(names, key=int)
     assert [s.name for s in data.samples] == [f"{name}/a.png" for name in in_order]
-    assert [int(s.target["label"]) for s in data.samples] == [int(name) for name in in_order]
+    assert [int(s.target.label) for s in data.samples] == [int(name) for name in in_order]
     assert data.categories == {int(name): name for name in in_order}
     assert data.n_classes == n_classes
     assert data.notes == [NUMBERED]
@@ -254,7 +254,7 @@ def test_what_systems_leave_behind_is_no_class_and_no_image(tmp_path: Path, name
 )
 def test_ways_to_write_labels_csv(tmp_path: Path, text: str, notes: int) -> None:
     data = load(with_csv(tmp_path, text, ["a.png", "b, c.png"]))
-    assert [(s.name, int(s.target["label"])) for s in data.samples] == [
+    assert [(s.name, int(s.target.label)) for s in data.samples] == [
         ("a.png", 4), ("b, c.png", 7)
     ]  # fmt: skip
     assert len(data.notes) == notes
@@ -346,7 +346,7 @@ def test_devkit_agrees_with_torchvision(tmp_path: Path, monkeypatch: pytest.Monk
 
     data = load(root)
     order = sorted(names)
-    assert [int(s.target["label"]) for s in data.samples] == [order.index(w) for w in val_wnids]
+    assert [int(s.target.label) for s in data.samples] == [order.index(w) for w in val_wnids]
     assert data.categories == {i: names[wnid][0] for i, wnid in enumerate(order)}
     assert (data.notes, data.n_classes) == ([], 3)
 
@@ -359,7 +359,7 @@ def test_devkit_with_a_part_of_the_images_in_folders(tmp_path: Path) -> None:
     assert [s.name for s in data.samples] == [
         "more/ILSVRC2012_val_00000002.JPEG", "some/ILSVRC2012_val_00000003.JPEG"
     ]  # fmt: skip
-    assert [int(s.target["label"]) for s in data.samples] == [2, 0]
+    assert [int(s.target.label) for s in data.samples] == [2, 0]
     assert data.notes == ["1 of the 3 validation images are not there"]
     picture(root / "images" / "more" / "ILSVRC2012_val_00000003.JPEG")
     with pytest.raises(DataError, match=r"some/ILSVRC.*3\.JPEG: the same image as .*more"):

@@ -23,8 +23,9 @@ def test_pictures_and_targets_are_the_same_to_the_byte() -> None:
             for i in range(20):
                 picture, target = render(split, i)
                 digest.update(picture.tobytes())
-                for key in sorted(target):
-                    digest.update(target[key].tobytes())
+                arrays = target.to_arrays()
+                for key in sorted(arrays):
+                    digest.update(arrays[key].tobytes())
     assert digest.hexdigest() == CHECKSUM
 
 
@@ -32,8 +33,8 @@ def test_pictures_and_targets_are_the_same_to_the_byte() -> None:
 def test_fresh_noise_is_the_same_scene(render: Callable[..., Any]) -> None:
     for i in range(5):
         (picture, target), (a, same), (b, _) = (render("test", i, noise) for noise in (0, 1, 2))
-        for key in target:
-            np.testing.assert_array_equal(target[key], same[key])
+        for key, values in target.to_arrays().items():
+            np.testing.assert_array_equal(values, same.to_arrays()[key])
         off = [abs(x.astype(int) - y).mean() for x, y in ((picture, a), (a, b))]
         assert all(0.5 < level < 6 for level in off)  # two noises of 1 to 4 levels each
 
@@ -51,13 +52,13 @@ def test_splits_and_pictures_differ() -> None:
 def test_boxes_are_inside_and_tight_around_something() -> None:
     for i in range(50):
         picture, target = mini.render_detection("test", i)
-        x0, y0, x1, y1 = target["boxes"].T
+        x0, y0, x1, y1 = target.boxes.T
         assert (x0 >= 0).all()
         assert (y0 >= 0).all()
         assert (x1 <= picture.shape[1]).all()
         assert (y1 <= picture.shape[0]).all()
-        assert (target["area"] > 0).all()
-        assert (target["area"] <= (x1 - x0) * (y1 - y0)).all()
+        assert (target.area > 0).all()
+        assert (target.area <= (x1 - x0) * (y1 - y0)).all()
 
 
 def test_spectrum_falls_like_a_photograph() -> None:

@@ -9,10 +9,10 @@ from PIL import Image
 
 from bench.datasets import voc
 from bench.datasets.base import DATASETS
-from bench.datasets.categories import ALIASES, common_name
 from bench.datasets.check import check
 from bench.datasets.voc import load
 from bench.errors import DataError
+from bench.tasks.categories import ALIASES, common_name
 
 # As in the development kit: parts of a person have boxes of their own, which are no objects.
 OBJECT = """<object><name>{name}</name><pose>Left</pose><truncated>0</truncated>
@@ -58,11 +58,11 @@ def test_boxes_categories_and_order(year: Path) -> None:
     assert [s.name for s in data.samples] == ["000002.jpg", "000003.jpg"]
     two, empty = (s.target for s in data.samples)
     # (1, 1, W, H) covers the whole image.
-    assert two["boxes"].tolist() == [[0, 0, 30, 20], [4, 5, 10, 12]]
-    assert two["area"].tolist() == [600, 42]
-    assert [data.categories[i] for i in two["labels"]] == ["train", "person"]
-    assert two["iscrowd"].tolist() == [False, True]
-    assert empty["boxes"].shape == (0, 4)
+    assert two.boxes.tolist() == [[0, 0, 30, 20], [4, 5, 10, 12]]
+    assert two.area.tolist() == [600, 42]
+    assert [data.categories[i] for i in two.labels] == ["train", "person"]
+    assert two.iscrowd.tolist() == [False, True]
+    assert empty.boxes.shape == (0, 4)
     assert data.notes == ["1 objects are marked difficult and ignored as crowds are"]
     assert data.samples[0].load().shape == (20, 30, 3)
 
@@ -83,15 +83,15 @@ def test_arrays_are_those_of_the_same_set_in_cocos_format(year: Path, tmp_path: 
     (tmp_path / "instances.json").write_text(json.dumps(document))
     same = coco.load(tmp_path, images=year / "JPEGImages").samples[0].target
     own = load(year).samples[0].target
-    for key, value in own.items():
-        assert np.array_equal(value, same[key]), key
-        assert value.dtype == same[key].dtype, key
+    for key, value in own.to_arrays().items():
+        assert np.array_equal(value, same.to_arrays()[key]), key
+        assert value.dtype == same.to_arrays()[key].dtype, key
 
 
 def test_splits(year: Path) -> None:
     data = load(year, split="val")
     assert data.name == "VOC2007-val"
-    assert data.samples[0].target["boxes"].tolist() == [[3.5, 2, 9, 8]]
+    assert data.samples[0].target.boxes.tolist() == [[3.5, 2, 9, 8]]
     with pytest.raises(DataError, match=r"no list train; set `split` to one of: test, val"):
         load(year, split="train")
     (year / "ImageSets" / "Main" / "test.txt").unlink()
@@ -150,7 +150,7 @@ def flagged(root: Path, *words: str) -> Path:
 )  # fmt: skip
 def test_difficult_in_every_spelling(tmp_path: Path, word: str, read: int, noted: int) -> None:
     data = load(flagged(tmp_path, word, word))
-    assert data.samples[0].target["iscrowd"].tolist() == [False, bool(read), bool(read)]
+    assert data.samples[0].target.iscrowd.tolist() == [False, bool(read), bool(read)]
     notes = [note for note in data.notes if "written otherwise" in note]
     assert len(notes) == noted
     assert all(f"{word!r} is read as {read}, 2 times" in note for note in notes)
@@ -232,7 +232,7 @@ def encoded(root: Path, encoding: str, name: str, head: str = "") -> None:
 def test_encodings_are_the_declared_ones(tmp_path: Path, encoding: str, name: str) -> None:
     encoded(tmp_path, encoding, name)
     data = load(tmp_path)
-    assert [data.categories[i] for i in data.samples[0].target["labels"]] == [name]
+    assert [data.categories[i] for i in data.samples[0].target.labels] == [name]
 
 
 @pytest.mark.parametrize("encoding", ["ansi", "utf8mb4", "hex", "rot13", "undefined", "x y", ""])

@@ -9,7 +9,9 @@ import pytest
 
 from bench.datasets.base import Dataset, Sample
 from bench.errors import ConfigError
-from bench.models.base import categories_of_classes, own_targets
+from bench.tasks import TASKS
+from bench.tasks.categories import categories_of_classes
+from bench.tasks.records import Objects
 
 
 @dataclass
@@ -25,14 +27,15 @@ class Detector:
 MODEL: Any = Detector(["cat", "dog", "cell phone"])
 
 
-def target(labels: list[int]) -> dict[str, Any]:
+def target(labels: list[int]) -> Objects:
     n = len(labels)
-    return {
-        "boxes": np.tile(np.array([[1.0, 1, 9, 9]], np.float32), (n, 1)),
-        "labels": np.array(labels, np.int64),
-        "area": np.full(n, 64.0),
-        "iscrowd": np.zeros(n, bool),
-    }
+    return Objects(
+        boxes=np.tile(np.array([[1.0, 1, 9, 9]]), (n, 1)),
+        labels=np.array(labels, np.int64),
+        area=np.full(n, 64.0),
+        iscrowd=np.zeros(n, bool),
+        ignore=np.zeros(n, bool),
+    )
 
 
 def dataset(categories: dict[int, str], *labels: list[int]) -> Dataset:
@@ -65,7 +68,11 @@ def test_a_category_without_objects_stops_nothing(
     found = categories_of_classes(MODEL, data)
     assert found is not None
     assert found.tolist() == expected
-    assert [t["labels"].tolist() for t in own_targets(MODEL, data)] == [[0], [1, 0], []]
+    assert [t["labels"].tolist() for t in TASKS.get("det").training_targets(MODEL, data)] == [
+        [0],
+        [1, 0],
+        [],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ def test_a_category_of_an_object_has_to_be_known_and_one(
     data = dataset(categories, [1], [2], [0])
     with pytest.raises(ConfigError, match=said):
         categories_of_classes(MODEL, data)
-    crowd = data.samples[2].target | {"iscrowd": np.array([True])}
+    crowd = replace(data.samples[2].target, iscrowd=np.array([True]))
     crowded = replace(data, samples=[*data.samples[:2], replace(data.samples[2], target=crowd)])
     with pytest.raises(ConfigError, match=said):
         categories_of_classes(MODEL, crowded)

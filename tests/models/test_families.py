@@ -8,8 +8,10 @@ import torchvision
 
 from bench.datasets import mini
 from bench.errors import ConfigError
-from bench.models.base import FULL_SETS, LIBRARIES, ModelSpec, Stated
+from bench.models.base import LIBRARIES, ModelSpec, Stated
 from bench.models.check import ability
+from bench.tasks.base import FullSet
+from bench.tasks.detection import Detection
 
 CPU = torch.device("cpu")
 NEED_224 = ("vit_", "swin_", "maxvit", "deit", "mixer", "cait", "beit", "xcit", "levit", "pit_")
@@ -114,10 +116,10 @@ def test_published_file_is_known_by_its_name_and_states_its_scores(
 
 def test_stated_scores_hold_for_the_whole_set_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = mini.load(task="det")
-    objects = sum(len(s.target["boxes"]) for s in dataset.samples)
+    objects = sum(len(s.target.boxes) for s in dataset.samples)
     stated = Stated("coco", {"mAP": 0.4})
     assert not stated.on(dataset)
-    whole = (len(dataset.samples), (objects, len(dataset.categories)))
-    monkeypatch.setitem(FULL_SETS, "coco", whole)
+    whole = FullSet("coco", len(dataset.samples), objects, len(dataset.categories))
+    monkeypatch.setattr(Detection, "full_sets", (whole,))
     assert stated.on(dataset)
     assert not stated.on(dataset.first(len(dataset.samples) - 1))

@@ -14,7 +14,7 @@ from bench import codecs
 from bench.datasets import mini
 from bench.datasets.base import DATASETS
 from bench.errors import ConfigError
-from bench.models.base import LIBRARIES, ModelSpec, TaskModel, giver_of_losses, own_targets
+from bench.models.base import LIBRARIES, ModelSpec, TaskModel, giver_of_losses
 from bench.models.mmdet import Detector
 from bench.tasks import TASKS
 
@@ -77,10 +77,10 @@ def test_yolox_gives_the_boxes_of_mmdet(shared: Path, reference: Any) -> None:
     pictures = [np.asarray(Image.open(f).convert("RGB")) for f in files]
     for picture, ours in zip(pictures, model.predict(pictures, viewed=False), strict=True):
         theirs = inference_detector(reference, picture[..., ::-1].copy()).pred_instances
-        np.testing.assert_allclose(ours["scores"], theirs.scores.numpy(), atol=1e-4)
+        np.testing.assert_allclose(ours.scores, theirs.scores.numpy(), atol=1e-4)
         # Boxes of hundreds of pixels in single precision.
-        np.testing.assert_allclose(ours["boxes"], theirs.bboxes.numpy(), rtol=1e-4, atol=1e-3)
-        assert (ours["labels"] == theirs.labels.numpy()).all()
+        np.testing.assert_allclose(ours.boxes, theirs.bboxes.numpy(), rtol=1e-4, atol=1e-3)
+        assert (ours.labels == theirs.labels.numpy()).all()
 
 
 def test_map_is_that_of_mmdets_own_metric(shared: Path, reference: Any) -> None:
@@ -102,14 +102,11 @@ def test_map_is_that_of_mmdets_own_metric(shared: Path, reference: Any) -> None:
     theirs = metric.evaluate(size=len(dataset.samples))
 
     model = load(NAME, shared / "weights" / "yolox_nano_mmdet.pth")
-    from bench.models.base import categories_of_classes
-
-    categories = categories_of_classes(model, dataset)
-    assert categories is not None
-    found = model.predict([s.load() for s in dataset.samples], viewed=False)
-    found = [p | {"labels": categories[p["labels"]]} for p in found]
-    table = TASKS["det"].statistics(found, [s.target for s in dataset.samples])
-    ours = TASKS["det"].score(table, np.ones((1, len(dataset.samples)), np.int64))[0]
+    task = TASKS.get("det")
+    match = task.match(model, dataset, NAME)
+    found = [match(p) for p in model.predict([s.load() for s in dataset.samples], viewed=False)]
+    table = task.statistics(found, [s.target for s in dataset.samples])
+    ours = task.score(table, np.ones((1, len(dataset.samples)), np.int64))[0]
     # CocoMetric rounds to three digits.
     assert ours[0] == pytest.approx(theirs["coco/bbox_mAP"], abs=1e-3)
     assert ours[1] == pytest.approx(theirs["coco/bbox_mAP_50"], abs=1e-3)
@@ -120,7 +117,7 @@ def test_own_loss_of_yolox_is_taken_on_the_input_of_its_pipeline(shared: Path) -
     dataset = DATASETS.get("coco")(shared / "data" / "coco_dev").first(6)
     giver = giver_of_losses(model)
     assert giver is not None
-    targets = own_targets(model, dataset)
+    targets = TASKS.get("det").training_targets(model, dataset)
     pictures = [s.load() for s in dataset.samples]
     clean = giver.losses(pictures, targets)
     bpg = codecs.make({"name": "bpg", "level": 1})
@@ -153,7 +150,7 @@ def kind(tmp_path: Path, name: str) -> Path:
 
 def test_a_detector_whose_layers_refuse_channels_last(tmp_path: Path) -> None:
     model = load(str(small(tmp_path, "centernet_r18_8xb16-crop512-140e_coco")), "random")
-    assert model.predict(scenes(1), viewed=False)[0]["boxes"].shape[1] == 4
+    assert model.predict(scenes(1), viewed=False)[0].boxes.shape[1] == 4
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -164,8 +161,8 @@ def test_detector_runs_and_trains_through(name: str, tmp_path: Path) -> None:
     pictures = scenes(2)
     single = [model.predict([p], viewed=False)[0] for p in pictures]
     for alone, together in zip(single, model.predict(pictures, viewed=False), strict=True):
-        assert len(alone["boxes"]) == len(together["boxes"])
-        np.testing.assert_allclose(together["scores"], alone["scores"], atol=1e-4)
+        assert len(alone.boxes) == len(together.boxes)
+        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-4)
 
     buffers = {k: v.clone() for k, v in model.network.named_buffers()}
     target = {"boxes": np.array([[20, 30, 120, 150]], np.float32), "labels": np.array([2])}
@@ -173,6 +170,11 @@ def test_detector_runs_and_trains_through(name: str, tmp_path: Path) -> None:
     values = model.loss(x, [target, target])
     exact = model.losses(pictures, [target, target])
     np.testing.assert_allclose(values.detach().numpy(), exact, rtol=1e-4)
+    shared = model.predict_with_losses(pictures, [target, target], False)
+    np.testing.assert_allclose([loss for _, loss in shared], exact, rtol=1e-5)
+    for (found, _), together in zip(shared, model.predict(pictures, False), strict=True):
+        for key, array in together.to_arrays().items():
+            np.testing.assert_array_equal(found.to_arrays()[key], array)
     values.sum().backward()
     assert x.grad is not None
     assert (x.grad.abs().amax(dim=(1, 2, 3)) > 0).all()

@@ -59,20 +59,20 @@ def test_classifier_says_what_mmpretrain_says_and_trains_through(name: str) -> N
         batch = next(iter(Pipeline().preprocess([rgb[..., ::-1].copy()])))
         with torch.no_grad():
             theirs = model.network.test_step(batch)[0].pred_score.numpy()
-        shifted = np.exp(ours["logits"] - ours["logits"].max())
+        shifted = np.exp(ours.logits - ours.logits.max())
         np.testing.assert_allclose(shifted / shifted.sum(), theirs, atol=1e-4)
 
     assert model.view is not None
     seen = [model.view(p) for p in scenes]
     for ours, again in zip(found, model.predict(seen, viewed=True), strict=True):
-        np.testing.assert_allclose(again["logits"], ours["logits"], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(again.logits, ours.logits, rtol=1e-4, atol=1e-4)
 
     buffers = {k: v.clone() for k, v in model.network.named_buffers()}
     x = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).float() / 255
     x.requires_grad_()
     np.testing.assert_allclose(
         model.logits(x).detach().numpy(),
-        np.stack([p["logits"] for p in found]),
+        np.stack([p.logits for p in found]),
         rtol=1e-3,
         atol=1e-3,
     )

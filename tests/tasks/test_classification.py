@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from bench.errors import DataError
-from bench.tasks import TASKS
+from bench.tasks import TASKS, scored, scored_names
 from bench.tasks.classification import SCHEMA, Classification
+from bench.tasks.records import Label, Logits
 
 
 def table(logits: list[list[float]], labels: list[int]):
     return Classification().statistics(
-        [{"logits": np.array(x, np.float32)} for x in logits],
-        [{"label": np.array(x, np.int64)} for x in labels],
+        [Logits(np.array(x, np.float32)) for x in logits],
+        [Label(np.array(x, np.int64)) for x in labels],
     )
 
 
@@ -75,11 +76,11 @@ def test_broken_outputs_reach_only_the_samples_they_are_in() -> None:
 def test_failed_images_weigh_nothing() -> None:
     task = Classification()
     statistics = task.statistics(
-        [None, {"logits": np.array([0.0, 1.0])}], [{"label": np.array(0)}, {"label": np.array(1)}]
+        [None, Logits(np.array([0.0, 1.0], np.float32))], [Label(np.array(0)), Label(np.array(1))]
     )
     assert statistics.schema == SCHEMA
     assert score(statistics, [1, 1])[0, 0] == 1
-    empty = task.statistics([None], [{"label": np.array(0)}])
+    empty = task.statistics([None], [Label(np.array(0))])
     assert empty.schema == SCHEMA
     assert np.isnan(score(empty, [1])).all()
 
@@ -91,6 +92,12 @@ def test_label_outside_the_classes(label: int) -> None:
 
 
 def test_tasks_by_name() -> None:
-    assert sorted(TASKS) == ["cls", "cls-agreement", "det", "det-agreement"]
-    assert TASKS["cls"].metrics[-1].higher_is_better is False
-    assert [m.name for m in TASKS["det"].metrics] == ["mAP", "AP50", "loss"]
+    assert TASKS.names() == ["cls", "det"]
+    assert scored_names() == ["cls", "det", "cls-agreement", "det-agreement"]
+    for name in scored_names():
+        task = scored(name)
+        assert task is not None
+        assert task.name == name
+    assert scored("seg") is scored("seg-agreement") is None
+    assert TASKS.get("cls").metrics[-1].higher_is_better is False
+    assert [m.name for m in TASKS.get("det").metrics] == ["mAP", "AP50", "loss"]

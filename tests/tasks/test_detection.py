@@ -11,42 +11,39 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from bench.tasks.base import Prediction, Target
-from bench.tasks.detection import LOSS_SCHEMA, SCHEMA, Detection
+from bench.tasks.detection import LOSS_SCHEMA, Detection
+from bench.tasks.matching import SCHEMA
+from bench.tasks.records import Detections, Objects
 
-EMPTY: Prediction = {
-    "boxes": np.zeros((0, 4), np.float32),
-    "scores": np.zeros(0, np.float32),
-    "labels": np.zeros(0, np.int64),
-}
+EMPTY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
-def prediction(boxes: Any, scores: Any, labels: Any = 1) -> Prediction:
+def prediction(boxes: Any, scores: Any, labels: Any = 1) -> Detections:
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    return {
-        "boxes": boxes,
-        "scores": np.asarray(scores, np.float32).reshape(-1),
-        "labels": np.broadcast_to(np.asarray(labels, np.int64), len(boxes)),
-    }
+    return Detections(
+        boxes,
+        np.asarray(scores, np.float32).reshape(-1),
+        np.broadcast_to(np.asarray(labels, np.int64), len(boxes)),
+    )
 
 
 def target(
     boxes: Any = (), labels: Any = 1, area: Any = None, iscrowd: Any = False, ignore: Any = False
-) -> Target:
+) -> Objects:
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     sides = boxes[:, 2:] - boxes[:, :2]
     n = len(boxes)
-    return {
-        "boxes": boxes,
-        "labels": np.broadcast_to(np.asarray(labels, np.int64), n),
-        "area": sides.prod(axis=1) if area is None else np.asarray(area, np.float64),
-        "iscrowd": np.broadcast_to(np.asarray(iscrowd, bool), n),
-        "ignore": np.broadcast_to(np.asarray(ignore, bool), n),
-    }
+    return Objects(
+        boxes=boxes,
+        labels=np.broadcast_to(np.asarray(labels, np.int64), n),
+        area=sides.prod(axis=1) if area is None else np.asarray(area, np.float64),
+        iscrowd=np.broadcast_to(np.asarray(iscrowd, bool), n),
+        ignore=np.broadcast_to(np.asarray(ignore, bool), n),
+    )
 
 
 def coco_reference(
-    predictions: list[Prediction], targets: list[Target], weights: np.ndarray
+    predictions: list[Detections], targets: list[Objects], weights: np.ndarray
 ) -> tuple[float, float]:
     """mAP and AP50 by pycocotools, image i repeated weights[i] times, NaN for its −1."""
     annotations: list[dict[str, Any]] = []
@@ -54,25 +51,25 @@ def coco_reference(
     order = np.repeat(np.arange(len(targets)), weights)
     for image_id, i in enumerate(order.tolist(), start=1):
         t, p = targets[i], predictions[i]
-        for k, (x1, y1, x2, y2) in enumerate(t["boxes"].tolist()):
+        for k, (x1, y1, x2, y2) in enumerate(t.boxes.tolist()):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": image_id,
-                    "category_id": int(t["labels"][k]),
+                    "category_id": int(t.labels[k]),
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": float(t["area"][k]),
-                    "iscrowd": int(t["iscrowd"][k]),
-                    "ignore": int(t["ignore"][k]),
+                    "area": float(t.area[k]),
+                    "iscrowd": int(t.iscrowd[k]),
+                    "ignore": int(t.ignore[k]),
                 }
             )
-        for k, (x1, y1, x2, y2) in enumerate(p["boxes"].tolist()):
+        for k, (x1, y1, x2, y2) in enumerate(p.boxes.tolist()):
             results.append(
                 {
                     "image_id": image_id,
-                    "category_id": int(p["labels"][k]),
+                    "category_id": int(p.labels[k]),
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "score": p["scores"][k].item(),
+                    "score": p.scores[k].item(),
                 }
             )
     with contextlib.redirect_stdout(io.StringIO()):
@@ -104,7 +101,7 @@ def coco_reference(
 
 
 def assert_equals_coco(
-    predictions: list[Prediction], targets: list[Target], *more_weights: Any
+    predictions: list[Detections], targets: list[Objects], *more_weights: Any
 ) -> np.ndarray:
     task = Detection()
     weights = np.array([np.ones(len(targets), np.int64), *more_weights], np.int64)
@@ -116,7 +113,7 @@ def assert_equals_coco(
 
 def random_case(
     seed: int, n_images: int, n_categories: int, n_objects: int, n_detections: int, levels: int
-) -> tuple[list[Prediction], list[Target]]:
+) -> tuple[list[Detections], list[Objects]]:
     """Jittered copies of the objects among random boxes; scores on `levels` values, so they tie."""
     rng = np.random.default_rng(seed)
     predictions, targets = [], []
@@ -177,8 +174,8 @@ def test_more_than_a_hundred_detections_per_image_and_category() -> None:
     rng = np.random.default_rng(0)
     crowded = []
     for t in targets:
-        source = rng.integers(0, max(len(t["boxes"]), 1), 350)
-        boxes = t["boxes"][source] if len(t["boxes"]) else np.tile([0, 0, 9, 9], (350, 1))
+        source = rng.integers(0, max(len(t.boxes), 1), 350)
+        boxes = t.boxes[source] if len(t.boxes) else np.tile([0, 0, 9, 9], (350, 1))
         crowded.append(
             prediction(
                 boxes + rng.integers(-4, 5, (350, 4)),
@@ -262,7 +259,7 @@ FAR = [50.0, 50.0, 60.0, 60.0]
     ],
 )
 def test_degenerate(
-    predictions: list[Prediction], targets: list[Target], expected: float | None
+    predictions: list[Detections], targets: list[Objects], expected: float | None
 ) -> None:
     more = [np.arange(len(targets)) + 2, np.zeros(len(targets))]
     ours = assert_equals_coco(predictions, targets, *more)
@@ -315,15 +312,12 @@ def test_statistics_table() -> None:
 def test_own_loss_is_a_mean_over_images_and_moves_nothing_else() -> None:
     predictions, targets = random_case(0, 12, 4, 8, 40, 5)
     losses = np.random.default_rng(0).gamma(2, size=12)
-    with_loss: list[Prediction | None] = [
-        p | {"loss": np.array(v)} for p, v in zip(predictions, losses, strict=True)
-    ]
-    with_loss[3] = None
-    predictions_left: list[Prediction | None] = [*predictions]
+    predictions_left: list[Detections | None] = [*predictions]
     predictions_left[3] = None
     task = Detection()
     plain = task.statistics(predictions_left, targets)
-    table = task.statistics(with_loss, targets)
+    assert task.with_losses(plain, []) is plain
+    table = task.with_losses(plain, [(i, v) for i, v in enumerate(losses.tolist()) if i != 3])
     assert plain.schema == SCHEMA
     assert table.schema == LOSS_SCHEMA
     assert len(table) == len(plain) + 11

@@ -13,14 +13,14 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bench.datasets import coco
-from bench.models.base import LIBRARIES, ModelSpec, categories_of_classes
-from bench.tasks.base import Prediction
+from bench.models.base import LIBRARIES, ModelSpec
 from bench.tasks.detection import Detection
+from bench.tasks.records import Detections
 
 MODEL = "yolox_nano_8xb8-300e_coco"
 
 
-def evaluated(root: Path, image_ids: list[int], predictions: list[Prediction]) -> COCOeval:
+def evaluated(root: Path, image_ids: list[int], predictions: list[Detections]) -> COCOeval:
     """COCOeval of the detections, matched but not accumulated."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(root / "instances.json"))
@@ -33,7 +33,7 @@ def evaluated(root: Path, image_ids: list[int], predictions: list[Prediction]) -
             }
             for image, p in zip(image_ids, predictions, strict=True)
             for (x1, y1, x2, y2), score, label in zip(
-                p["boxes"].astype(float).tolist(), p["scores"], p["labels"], strict=True
+                p.boxes.astype(float).tolist(), p.scores, p.labels, strict=True
             )
         ]
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
@@ -74,15 +74,13 @@ def test_fifty_resamples(shared: Path) -> None:
     weights_file = shared / "weights" / "yolox_nano_mmdet.pth"
     spec = ModelSpec("mmdet", MODEL, str(weights_file))
     model = LIBRARIES.get("mmdet").load(spec, torch.device("cpu"))
-    categories = categories_of_classes(model, dataset)
-    assert categories is not None
+    task = Detection()
+    match = task.match(model, dataset, MODEL)
     predictions = [
-        p | {"labels": categories[p["labels"]]}
-        for sample in dataset.samples
-        for p in model.predict([sample.load()], False)
+        match(p) for sample in dataset.samples for p in model.predict([sample.load()], False)
     ]
 
-    task, n = Detection(), len(ids)
+    n = len(ids)
     statistics = task.statistics(predictions, [sample.target for sample in dataset.samples])
     draws = np.random.default_rng(0).integers(0, n, (50, n))
     weights = np.vstack([np.ones((1, n), int), *(np.bincount(d, minlength=n)[None] for d in draws)])

@@ -16,7 +16,7 @@ from bench.errors import ConfigError
 from bench.models.base import LIBRARIES, ModelSpec, TaskModel
 from bench.models.gradients import DifferentiableClassifier
 from bench.models.timm import Classifier as TimmClassifier
-from bench.tasks.base import Target
+from bench.tasks.records import Arrays
 from bench.training import npp
 from bench.training.losses import distance
 from bench.training.pictures import cut_target
@@ -101,7 +101,7 @@ def double(model: TaskModel) -> TaskModel:
     return exact
 
 
-def check_own_loss(model: TaskModel, x: torch.Tensor, targets: list[Target]) -> torch.Tensor:
+def check_own_loss(model: TaskModel, x: torch.Tensor, targets: list[Arrays]) -> torch.Tensor:
     """Value, gradient against a finite difference along it, and nothing left behind."""
     network = model.network  # type: ignore[attr-defined]
     buffers = {k: v.clone() for k, v in network.named_buffers()}
@@ -141,7 +141,7 @@ def test_own_loss_of_a_classifier() -> None:
         task_loss("labels", model)(x[:1], [{"label": np.array(12)}])(x[:1])
 
 
-NOTHING: Target = {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64)}
+NOTHING: Arrays = {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64)}
 
 
 def test_own_loss_of_a_torchvision_detector() -> None:
@@ -167,9 +167,7 @@ def test_own_loss_of_other_torchvision_detectors(name: str) -> None:
     model = Detector(network, ["background", *mini.CLASSES], CPU)
     x, dataset = pictures("det")
     samples = labelled(dataset, model)
-    assert (
-        samples[0].target["labels"].tolist() == (dataset.samples[0].target["labels"] + 1).tolist()
-    )
+    assert samples[0].target["labels"].tolist() == (dataset.samples[0].target.labels + 1).tolist()
     x = x.requires_grad_()
     loss = task_loss("labels", model)
     values = loss(x, [samples[0].target, NOTHING])(x)
@@ -214,7 +212,7 @@ def test_own_loss_and_features_of_fcos_of_mmdet() -> None:
     check_features(model, x, longer_side=192, count=3)
 
 
-def check_gradient_loosely(model: TaskModel, x: torch.Tensor, targets: list[Target]) -> None:
+def check_gradient_loosely(model: TaskModel, x: torch.Tensor, targets: list[Arrays]) -> None:
     """In single precision, where the assignment of boxes jumps: along the gradient it grows."""
     network = model.network  # type: ignore[attr-defined]
     buffers = {k: v.clone() for k, v in network.named_buffers()}
@@ -240,7 +238,7 @@ def check_features(
     assert len(maps) == count
     assert {len(m) for m in maps} == {len(x)}
     loss = task_loss("features", model, longer_side)
-    nothing: list[Target] = [{} for _ in x]
+    nothing: list[Arrays] = [{} for _ in x]
     assert loss(x, nothing)(x).abs().max() == 0
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     near, far = (x + s * noise for s in (0.02, 0.2))
@@ -316,7 +314,7 @@ def test_a_data_set_without_labels_is_refused_by_name() -> None:
     model, dataset = shipped("mini_fcos"), pictures("cls")[1]
     with pytest.raises(ConfigError, match=rf"{dataset.name}.*'answer' or 'features'"):
         labelled(dataset, model)
-    bare = replace(dataset, samples=[replace(s, target={}) for s in dataset.samples])
+    bare = replace(dataset, samples=[replace(s, target=None) for s in dataset.samples])
     with pytest.raises(ConfigError, match=dataset.name):
         labelled(bare, shipped("mini_classifier"))
 

@@ -1,0 +1,72 @@
+"""What a model says of an image, and what is true of it: a type for each, by task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+"""By name, as the cache and training hold them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A prediction or the ground truth of one image: every field is an array, or None where there
+    is none. The cache and hashes of ground truth know the arrays by the fields' names."""
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        return cls(**arrays)
+
+    def to_arrays(self) -> Arrays:
+        held = {name: getattr(self, name) for name in self.names()}
+        return {name: array for name, array in held.items() if array is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Detections(Record):
+    """What a detector finds: boxes (n, 4) float32 x1 y1 x2 y2 in pixels of the native image, scores
+    (n,) float32, labels (n,) int64, the model's own class indices where it names its classes, else
+    category ids of the data set."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def where(self, kept: NDArray[Any]) -> "Detections":
+        """Those that a mask or indices choose."""
+        return Detections(self.boxes[kept], self.scores[kept], self.labels[kept])
+
+
+@dataclass(frozen=True, eq=False)
+class Objects(Record):
+    """What there is to detect: boxes (n, 4) float64 x1 y1 x2 y2 in pixels, labels (n,) int64
+    category ids, area (n,) float64, iscrowd (n,) bool, ignore (n,) bool; from COCO also xywh (n, 4)
+    float64, exactly as annotated."""
+
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    area: NDArray[np.float64]
+    iscrowd: NDArray[np.bool_]
+    ignore: NDArray[np.bool_]
+    xywh: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Logits(Record):
+    """What a classifier says: logits (n_classes,) float32."""
+
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Label(Record):
+    """The true class: label () int64, its index."""
+
+    label: NDArray[np.int64]
