@@ -1,4 +1,4 @@
-"""The command line is in bench/cli.py."""
+"""The command line is in bench/cli."""
 
 import sys
 

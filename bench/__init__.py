@@ -1,3 +1,7 @@
 """Rate–accuracy benchmarking for image coding for machines."""
 
+from bench.api import BDRate, Results, bd_rate, load, run
+
 __version__ = "0.1.0"
+
+__all__ = ["BDRate", "Results", "__version__", "bd_rate", "load", "run"]

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -76,6 +77,18 @@ def _written(error: BaseException) -> str:
     except OSError:
         return f"this:\n{text}"
     return str(path)
+
+
+def settled() -> None:
+    """What holds for the whole process, set before torch is imported."""
+    # OpenMP's threads spin while they wait, and when anything else wants the cores (our own coding
+    # threads do) every step of a network then takes tens of times longer.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What mmdetection says of its own use of torch is not for the user of this suite.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    # joblib's, where a run is refused while units of work are still in flight.
+    warnings.filterwarnings("ignore", message=".*have been (successfully executed|cancelled)")
 
 
 def prepared() -> None:

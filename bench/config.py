@@ -1,5 +1,6 @@
 """The benchmark described by a YAML file: validated whole before anything is computed."""
 
+import copy
 import math
 import re
 import unicodedata
@@ -21,7 +22,7 @@ from pydantic import (
 )
 
 from bench.errors import ConfigError
-from bench.tasks import AGREEMENTS, TASKS
+from bench.tasks import TASKS
 
 LARGEST, MOST, DEEPEST = 1_000_000, 10_000, 50
 """Bytes of a file, values in it with every alias written out, and levels of lists and mappings:
@@ -105,6 +106,8 @@ class ModelConfig(_Strict):
     library: str
     name: LongName
     weights: PathText | None = None
+    loss: bool = True
+    """Whether a detector's own training loss is measured too."""
 
 
 class MethodConfig(_Strict):
@@ -137,12 +140,21 @@ class Expected(BaseModel):
 
 
 class ExperimentConfig(_Strict):
-    task: Literal["det", "cls"]
+    task: str
     dataset: DatasetConfig
     models: list[ModelConfig] = Field(min_length=1)
     anchor: str
     methods: dict[Name, MethodConfig] = Field(min_length=1)
     expected: Expected | None = None
+
+    @field_validator("task")
+    @classmethod
+    def _there_is(cls, task: str) -> str:
+        try:
+            TASKS.get(task)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return task
 
     @model_validator(mode="after")
     def _anchor_has_a_grid(self) -> "ExperimentConfig":
@@ -158,7 +170,8 @@ class ExperimentConfig(_Strict):
 
     @model_validator(mode="after")
     def _expected_scores_exist(self) -> "ExperimentConfig":
-        tasks = (TASKS[self.task], AGREEMENTS[self.task])
+        task = TASKS.get(self.task)
+        tasks = [task, *([task.agreement] if task.agreement else [])]
         known = list(dict.fromkeys(metric.name for task in tasks for metric in task.metrics))
         for name in self.expected.scores if self.expected else ():
             if name not in known:
@@ -194,12 +207,33 @@ class BenchConfig(_Strict):
     analysis: AnalysisConfig = AnalysisConfig()
 
 
-def load(path: Path, overrides: list[str] | None = None) -> BenchConfig:
+def built_in(name: str) -> Path:
+    """The file of a config that ships: inside the package once installed, beside it before."""
+    inside = Path(__file__).parent / "configs"
+    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+    return folder / f"{name}.yaml"
+
+
+def found(path: Path) -> Path:
+    """The file itself; where there is none, the config of that name that ships, if any."""
+    shipped = built_in(str(path))
+    try:
+        return shipped if not path.exists() and shipped.is_file() else path
+    except (OSError, ValueError):  # no name of a file: who reads it says so
+        return path
+
+
+def load(
+    source: Path | Mapping[str, Any] | BenchConfig, overrides: Sequence[str] | None = None
+) -> BenchConfig:
     """Read and validate. Raises ConfigError naming file, key, value and what is allowed."""
-    return validate(read(path, overrides), str(path))
+    if isinstance(source, Path):
+        return validate(read(source, overrides), str(source))
+    given = source.model_dump() if isinstance(source, BenchConfig) else source
+    return validate(_overridden(copy.deepcopy(given), overrides), "(a dictionary)")
 
 
-def read(path: Path, overrides: list[str] | None = None) -> Any:
+def read(path: Path, overrides: Sequence[str] | None = None) -> Any:
     """The file's YAML; `overrides` are `key.path=value` with YAML values. Raises ConfigError."""
     try:
         with path.open("rb") as file:
@@ -210,10 +244,7 @@ def read(path: Path, overrides: list[str] | None = None) -> Any:
         raise ConfigError(f"config {path} cannot be read: {error}") from None
     if len(content) > LARGEST:
         raise ConfigError(f"config {path} has more than {LARGEST:,} bytes: this is no config")
-    raw = _parsed(content, f"config {path}")
-    for override in overrides or []:
-        _override(raw, override)
-    return raw
+    return _overridden(_parsed(content, f"config {path}"), overrides)
 
 
 def validate(raw: Any, where: str) -> BenchConfig:
@@ -389,6 +420,13 @@ def _own(value: Any, where: str, key: tuple[str, ...], values: Iterator[int]) ->
 # --- the command line's options -------------------------------------------------------------------
 
 
+def _overridden(raw: Any, overrides: Sequence[str] | None) -> Any:
+    """The same object, changed."""
+    for override in overrides or ():
+        _override(raw, override)
+    return raw
+
+
 def _override(raw: Any, override: str) -> None:
     key, found, text = override.partition("=")
     said = f"--set {_shown(override)}"
@@ -431,7 +469,7 @@ def per_task(option: str, text: str | None, names: Collection[str] = ()) -> dict
     if text is None:
         return {}
     # The longest first: a model's name may go on where another one's ends.
-    keys = sorted({"det", "cls", *names}, key=len, reverse=True)
+    keys = sorted({*TASKS.names(), *names}, key=len, reverse=True)
     parts = text.split(",")
     named = [next((k for k in keys if part.startswith(f"{k}=")), None) for part in parts]
     if not any(named):
@@ -487,56 +525,80 @@ def narrowed(
     weights: Mapping[str, str] | None = None,
     random_weights: bool = False,
 ) -> BenchConfig:
-    """The config with the command line's choices laid over it. Raises ConfigError."""
+    """The config with the command line's choices laid over it; of `data_root` and `weights` the
+    empty key holds for all. Raises ConfigError."""
     raw = config.model_dump()
-    experiments = raw["experiments"]
+    experiments, data_root, weights = raw["experiments"], data_root or {}, weights or {}
     for option, listed in (("--tasks", tasks), ("--methods", methods), ("--qps", qps)):
         _check_list(option, listed)
     known = sorted({e["task"] for e in experiments})
-    models = [model["name"] for e in experiments for model in e["models"]]
-    _check_keys("--data-root", data_root or {}, known)
-    _check_keys("--weights", weights or {}, [*known, *models])
+    _check_keys("--data-root", data_root, known)
+    _check_keys(
+        "--weights", weights, [*known, *(m["name"] for e in experiments for m in e["models"])]
+    )
+    for task in tasks or ():
+        if task not in known:
+            raise ConfigError(f"--tasks {task}: the config has {', '.join(known)}")
     if tasks:
-        for task in tasks:
-            if task not in known:
-                raise ConfigError(f"--tasks {task}: the config has {', '.join(known)}")
         experiments = [e for e in experiments if e["task"] in tasks]
     for experiment in experiments:
         task = experiment["task"]
         if methods:
-            known = list(experiment["methods"])
-            for method in methods:
-                if method not in known:
-                    raise ConfigError(f"--methods {method}: the config has {', '.join(known)}")
-            if experiment["anchor"] not in methods:
-                raise ConfigError(
-                    f"--methods {','.join(methods)}: the anchor {experiment['anchor']!r}, which "
-                    "the others are compared with, must be among them"
-                )
-            experiment["methods"] = {m: experiment["methods"][m] for m in methods}
+            experiment["methods"] = _chosen(methods, experiment)
         if qps:
-            codec = _codec_name(experiment["methods"][experiment["anchor"]]["codec"])
-            for method in experiment["methods"].values():
-                if _codec_name(method["codec"]) == codec:
-                    method["qps"] = qps
-        root = (data_root or {}).get(task, (data_root or {}).get(""))
+            _set_qps(qps, experiment)
+        root = data_root.get(task, data_root.get(""))
         if root is not None:
             experiment["dataset"]["root"] = root
-        file = (weights or {}).get(task, (weights or {}).get(""))
-        if file is not None:
-            if len(experiment["models"]) > 1:
-                raise ConfigError(
-                    f"--weights {file}: task {task} has {len(experiment['models'])} models; give "
-                    "the weights of each as --weights NAME=FILE,NAME=FILE, or in the config"
-                )
-            experiment["models"][0]["weights"] = file
-        for model in experiment["models"]:
-            model["weights"] = (weights or {}).get(model["name"], model["weights"])
-            if random_weights and model["weights"] is None:
-                model["weights"] = "random"
-        for preprocessor in (m["preprocessor"] for m in experiment["methods"].values()):
-            neural = preprocessor and preprocessor.get("name") in ("npp", "qa-npp")
-            if random_weights and neural and preprocessor.get("weights") is None:
-                preprocessor["weights"] = "random"
+        _set_weights(weights, experiment)
+        if random_weights:
+            _set_random_weights(experiment)
     raw["experiments"] = experiments
     return validate(raw, "(after the command line's options)")
+
+
+def _chosen(methods: list[str], experiment: dict[str, Any]) -> dict[str, Any]:
+    for method in methods:
+        if method not in experiment["methods"]:
+            raise ConfigError(
+                f"--methods {method}: the config has {', '.join(experiment['methods'])}"
+            )
+    if experiment["anchor"] not in methods:
+        raise ConfigError(
+            f"--methods {','.join(methods)}: the anchor {experiment['anchor']!r}, which "
+            "the others are compared with, must be among them"
+        )
+    return {m: experiment["methods"][m] for m in methods}
+
+
+def _set_qps(qps: list[int], experiment: dict[str, Any]) -> None:
+    """Of the methods that use the anchor's codec."""
+    methods = experiment["methods"]
+    codec = _codec_name(methods[experiment["anchor"]]["codec"])
+    for method in methods.values():
+        if _codec_name(method["codec"]) == codec:
+            method["qps"] = qps
+
+
+def _set_weights(weights: Mapping[str, str], experiment: dict[str, Any]) -> None:
+    task, models = experiment["task"], experiment["models"]
+    file = weights.get(task, weights.get(""))
+    if file is not None:
+        if len(models) > 1:
+            raise ConfigError(
+                f"--weights {file}: task {task} has {len(models)} models; give "
+                "the weights of each as --weights NAME=FILE,NAME=FILE, or in the config"
+            )
+        models[0]["weights"] = file
+    for model in models:
+        model["weights"] = weights.get(model["name"], model["weights"])
+
+
+def _set_random_weights(experiment: dict[str, Any]) -> None:
+    for model in experiment["models"]:
+        if model["weights"] is None:
+            model["weights"] = "random"
+    for preprocessor in (m["preprocessor"] for m in experiment["methods"].values()):
+        neural = preprocessor and preprocessor.get("name") in ("npp", "qa-npp")
+        if neural and preprocessor.get("weights") is None:
+            preprocessor["weights"] = "random"

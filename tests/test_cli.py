@@ -1,12 +1,15 @@
 """What is refused, and how: before any coding, naming key, value and what is allowed."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 
+import bench.cli
 from bench import config as configs
 from bench.cli import main
 from bench.sweep import plan
@@ -41,6 +44,7 @@ def refusal(
         ({}, ["--qps", "33,77"], ["methods.bpg.qps", "77", "0…51"]),
         ({}, ["--set", "analysis.policy=best"], ["analysis.policy", "best", "pareto"]),
         ({}, ["--set", "nonsense"], ["nonsense", "key=value"]),
+        ({}, ["--scheduler", "tcp://here:1"], ["tcp://here:1", "dask", "threading"]),
         ({}, ["--weights", "gone.pth"], ["gone.pth", "mini_classifier"]),
         ({"methods": {"bpg": {"codec": "bpq", "qps": [1]}}}, [], ["bpq", "bpg"]),
         ({"methods": {"bpg": {"codec": "bpg"}}}, [], ["methods.bpg.qps"]),
@@ -92,6 +96,27 @@ def test_dry_run_shows_the_plan_and_writes_nothing(
     assert main(["--dry-run", "--tasks", "cls", "--limit", "10"]) == 0
     assert "mini-cls" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_output_goes_where_the_caller_wants_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, printed = StringIO(), StringIO()
+    monkeypatch.setattr(bench.cli, "err", Console(file=said))
+    monkeypatch.setattr(bench.cli, "out", Console(file=printed))
+    assert main(["list", "methods"]) == 0
+    assert main(["list", "methods", "--config", "no/such.yaml"]) == 2
+    assert "(anchor)" in printed.getvalue()
+    assert "no/such.yaml" in said.getvalue()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("command", bench.cli.COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"run_bench.py {command}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["codecs", "preprocessors", "models", "datasets", "methods"])

@@ -1,0 +1,65 @@
+"""The command line: run (the default) and the commands around it, a file for each."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from rich.console import Console
+
+from bench.boundary import answered, prepared, settled
+
+COMMANDS = {
+    "run": "run",
+    "doctor": "doctor",
+    "report": "report",
+    "compare": "compare",
+    "baseline": "baseline",
+    "power": "power",
+    "cost": "cost",
+    "train": "train",
+    "list": "listing",
+    "codec": "codec",
+    "cache": "cache",
+    "dataset": "dataset",
+}
+"""Each is a module here with `add(commands)` and `main(arguments)`."""
+
+
+def _console(stderr: bool) -> Console:
+    """Tables keep their width when written to a file."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=140)
+
+
+# Commands look them up here when they say something: who calls `main` may put others in place.
+err, out = _console(True), _console(False)
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"bench.cli.{COMMANDS[command]}")
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        prog="run_bench.py",
+        description="Rate–accuracy benchmarking for image coding for machines.",
+        epilog="Without a command it runs; `run_bench.py run --help` lists its options.",
+    )
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        _module(command).add(commands)
+    return main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 refused or failed (the reason is on stderr), 130 interrupted; of
+    `compare` 1 if anything is worse, 2 if anything could not be compared."""
+    settled()
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
+        words.insert(0, "run")
+    arguments = parser().parse_args(words)
+    prepared()
+    return answered(lambda: _module(arguments.command).main(arguments), err)

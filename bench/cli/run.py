@@ -1,0 +1,97 @@
+"""`run`: measure, analyse and report."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import api, cli
+from bench.cli.arguments import folder, integers, jobs, names, percent, positive
+
+if TYPE_CHECKING:
+    from bench.cli.arguments import Commands
+    from bench.config import BenchConfig
+
+PICTURES = 2
+"""Of each data set that a dry run looks at."""
+
+
+def add(commands: "Commands") -> None:
+    run = commands.add_parser("run", help="measure, analyse and report (the default)")
+    run.add_argument(
+        "--config", type=Path, help="a file or the name of one that ships; default: mini"
+    )
+    run.add_argument("--tasks", type=names, help="of the config's, e.g. det,cls")
+    run.add_argument("--methods", type=names, help="of the config's, e.g. bpg,jpeg")
+    run.add_argument("--qps", type=integers, help="for the methods that use the anchor's codec")
+    run.add_argument("--data-root", help="DIR, or det=DIR,cls=DIR")
+    run.add_argument("--weights", help="FILE, or det=FILE,cls=FILE, or MODEL=FILE,MODEL=FILE")
+    untrained = "untrained networks where the config names no weights: tries everything out"
+    run.add_argument("--random-weights", action="store_true", help=untrained)
+    run.add_argument("--out", type=folder, help="results folder; default: results/<config's name>")
+    run.add_argument("--cache", type=folder, help="default: .cache beside the results folder")
+    run.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
+    run.add_argument("--device", choices=api.DEVICES, default="auto")
+    run.add_argument("--jobs", type=jobs, help="parallel coders; default: all cores")
+    run.add_argument("--backend", choices=api.BACKENDS, default="threading")
+    run.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster, with --backend dask"
+    )
+    run.add_argument(
+        "--max-failures", type=percent, default=0.01, metavar="PERCENT", help="of images; default 1"
+    )
+    run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
+    run.add_argument("--dry-run", action="store_true", help="check everything, show the plan, stop")
+    run.add_argument("--quiet", action="store_true")
+
+
+def main(a: argparse.Namespace) -> None:
+    from bench import config as configs
+    from bench.cli import tables
+    from bench.progress import Progress
+
+    source = configs.found(a.config) if a.config else configs.built_in("mini")
+    job = api.planned(
+        _chosen(configs.load(source, a.set), a),
+        out=a.out or Path("results", source.stem),
+        cache=a.cache,
+        limit=a.limit,
+        device=a.device,
+        jobs=a.jobs,
+        backend=a.backend,
+        scheduler=a.scheduler,
+        max_failures=a.max_failures,
+    )
+    if not a.quiet or a.dry_run:
+        cli.err.print(tables.plan(job.experiments))
+    _warn(job.untrained)
+    if a.dry_run:
+        cli.err.print(tables.expected(job.experiments), markup=False)
+        return
+    results = api.measured(job, Progress(cli.err, a.quiet))
+    for failure in results.failures:
+        _warn(failure)
+    if not a.quiet:
+        cli.out.print(tables.of(results.summary))
+    _warn(job.untrained)
+    cli.err.print(tables.counts(results.manifest))
+    cli.out.print(f"results in {job.out}: open {job.out / 'report.html'}", markup=False)
+
+
+def _chosen(config: "BenchConfig", a: argparse.Namespace) -> "BenchConfig":
+    from bench import config as configs
+
+    models = {model.name for e in config.experiments for model in e.models}
+    return configs.narrowed(
+        config,
+        tasks=a.tasks,
+        methods=a.methods,
+        qps=a.qps,
+        data_root=configs.per_task("--data-root", a.data_root),
+        weights=configs.per_task("--weights", a.weights, models),
+        random_weights=a.random_weights,
+    )
+
+
+def _warn(text: str) -> None:
+    if text:
+        cli.err.print(f"warning: {text}", style="yellow", markup=False)

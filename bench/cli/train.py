@@ -1,0 +1,39 @@
+"""`train`: make what is compared."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import api, cli
+from bench.cli.arguments import folder
+
+if TYPE_CHECKING:
+    from bench.cli.arguments import Commands
+
+
+def add(commands: "Commands") -> None:
+    train = commands.add_parser("train", help="train what is compared")
+    train.add_argument("what", choices=["npp", "qa-npp", "proxy", "controls", "task"])
+    train.add_argument("--config", type=Path, required=True)
+    train.add_argument("--out", type=folder, required=True)
+    train.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
+    train.add_argument("--device", choices=api.DEVICES, default="auto")
+    train.add_argument("--resume", action="store_true")
+
+
+def main(a: argparse.Namespace) -> None:
+    from bench import config as configs
+    from bench.training import controls, learned_proxy, loop, npp, task_model
+
+    raw = configs.read(configs.found(a.config), a.set)
+    device = api.chosen_device(a.device)
+    with loop.claimed(a.out, a.resume):
+        if a.what == "task":
+            path = task_model.train(raw, a.out, device, a.resume)
+        elif a.what == "proxy":
+            path = learned_proxy.train(raw, a.out, device, a.resume, cli.err)
+        elif a.what == "controls":
+            path = controls.choose(raw, a.out, device, cli.err)
+        else:
+            path = npp.train(a.what, raw, a.out, device, a.resume, cli.err)
+    cli.out.print(f"written: {path}", markup=False)
