@@ -32,7 +32,7 @@ from bench.progress import Progress
 from bench.results.folder import writing
 from bench.sweep import execute, plan, run, workshop
 from bench.sweep.cache import Cache
-from bench.sweep.workers import Workers
+from bench.sweep.workers import Local
 
 RENDER = {"det": mini.render_detection, "cls": mini.render_classification}
 MODELS = {"det": "mini_fcos", "cls": "mini_classifier"}
@@ -95,14 +95,16 @@ def measured(seed: int, counts: dict[str, int], out: Path, jobs: int) -> Path:
     if not (folder / "manifest.json").exists():
         config = configs.validate(description(seed, counts), "of the null study")
         experiments = plan.plan(config, torch.device("cpu"), None)
-        with Progress(Console(stderr=True), True) as progress:
-            cache, device = Cache(out / ".cache"), torch.device("cpu")
-            setup = workshop.opened(config, experiments, device, None, cache)
-            workers = Workers(jobs, "threading")
+        cache, device = Cache(out / ".cache"), torch.device("cpu")
+        with (
+            Progress(Console(stderr=True), True) as progress,
+            workshop.opened(config, experiments, device, None, cache) as setup,
+            writing(folder) as place,
+        ):
+            workers = Local(jobs, "threading")
             measure = execute.Run(setup, experiments, workers, progress.start, 0.0)
-            with writing(folder) as place:
-                run.run(config, measure, device, place.work, folder.name, print)
-                place.publish()
+            run.run(config, measure, device, place.work, folder.name, print)
+            place.publish()
     return folder
 
 

@@ -11,9 +11,11 @@ import os
 import re
 import secrets
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,6 +81,16 @@ class Cache:
                 f"--cache {self.folder}: cannot be written ({reason}); name another folder"
             ) from error
 
+    @contextmanager
+    def marked(self) -> Iterator[str]:
+        """The name of a file in `PARTIAL` that only this folder has."""
+        mark = self._partial()
+        mark.touch()
+        try:
+            yield mark.name
+        finally:
+            mark.unlink(missing_ok=True)
+
     def _partial(self) -> Path:
         return self.folder / PARTIAL / f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
 
@@ -113,6 +125,47 @@ class Cache:
                 "measured until then is kept; make room or name another folder with --cache, and "
                 "run the same command again"
             ) from error
+
+
+class Carried(Cache):
+    """In place of a folder, in a process that does not see it: what a thread puts goes with its
+    results to where it can be kept."""
+
+    def __init__(self) -> None:
+        self._entries = threading.local()
+
+    def get(self, key: str) -> Entry | None:
+        return self._of_thread().get(key)
+
+    def put(self, key: str, entry: Entry) -> None:
+        self._of_thread()[key] = entry
+
+    def taken(self) -> dict[str, Entry]:
+        """What this thread has put since the last call."""
+        entries = self._of_thread()
+        self._entries.found = {}
+        return entries
+
+    def _of_thread(self) -> dict[str, Entry]:
+        if not hasattr(self._entries, "found"):
+            self._entries.found = {}
+        found: dict[str, Entry] = self._entries.found
+        return found
+
+
+class MissingError(Exception):
+    """Of a `Known` cache."""
+
+
+class Known(Cache):
+    """A folder of which everything that is asked for has to be there."""
+
+    def get(self, key: str) -> Entry:
+        """Raises MissingError."""
+        entry = super().get(key)
+        if entry is None:
+            raise MissingError(key)
+        return entry
 
 
 class _DamagedError(Exception):

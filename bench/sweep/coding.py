@@ -1,10 +1,10 @@
 """One operating point of one picture: preprocessed, encoded and decoded, past the cache."""
 
-import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from bench.datasets.base import Sample
 from bench.sweep.cache import Entry, key, pixels_sha256
 from bench.sweep.failures import ImageError, stage
+from bench.sweep.fidelity import ms_ssim, psnr
 from bench.sweep.plan import Point
 from bench.sweep.workshop import Counts, Workshop
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Of what is stored: raised when a change of this package changes it."""
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Coded:
     decoded_sha256: str
     bits: int
     psnr: float
+    ms_ssim: float
+    seconds: dict[str, float]
+    """Of preprocess, encode and decode, when it was made."""
 
 
 class Source:
@@ -68,6 +73,7 @@ def code(source: Source, point: Point, counts: Counts) -> Coded:
     # fingerprint of the filtered pixels, not the pixels.
     given = cache(lambda: _given_to_codec(source, point))
     sha256 = source.picture.sha256
+    seconds: dict[str, float] = {}
     if point.preprocessor:
         under = key(
             "preprocessed",
@@ -76,16 +82,22 @@ def code(source: Source, point: Point, counts: Counts) -> Coded:
             preprocessor=point.preprocessor.fingerprint(),
             qp=point.qp,
         )
-        entry = source.shop.stored(
-            "preprocessed", under, lambda: {"sha256": _digest(given())}, counts
-        )
+        entry = source.shop.stored("preprocessed", under, lambda: _preprocessed(given()), counts)
         sha256 = entry["sha256"].tobytes().hex()
+        seconds |= _seconds(entry)
     under = key(
         "coded", version=CODE_VERSION, pixels=sha256, codec=point.codec.fingerprint(), qp=point.qp
     )
-    entry = source.shop.stored("coded", under, lambda: _entry(source, point, given()), counts)
+    entry = source.shop.stored(
+        "coded", under, lambda: _entry(source, point, given().pixels), counts
+    )
     return Coded(
-        under, entry["decoded"].tobytes().hex(), 8 * entry["data"].size, float(entry["psnr"])
+        under,
+        entry["decoded"].tobytes().hex(),
+        8 * entry["data"].size,
+        float(entry["psnr"]),
+        float(entry["ms_ssim"]),
+        seconds | _seconds(entry),
     )
 
 
@@ -98,7 +110,7 @@ def decoded(source: Source, point: Point, coded: Coded) -> Pixels:
             pixels = _decode(point, entry["data"].tobytes(), None)
             if pixels_sha256(pixels) == coded.decoded_sha256:
                 return pixels
-        again = _entry(source, point, _given_to_codec(source, point))
+        again = _entry(source, point, _given_to_codec(source, point).pixels)
         source.shop.cache.put(coded.key, again)
     raise ImageError(
         "decode", f"codec {point.codec.name} does not decode the same bytes to the same pixels"
@@ -125,26 +137,55 @@ def checked(name: str, pixels: Any, shape: tuple[int, ...] | None) -> Pixels:
     raise ImageError(name, f"it returned {given}; an array {wanted} of uint8 is expected")
 
 
-def _given_to_codec(source: Source, point: Point) -> Pixels:
+@dataclass(frozen=True)
+class _Given:
+    pixels: Pixels
+    seconds: float
+
+
+def _given_to_codec(source: Source, point: Point) -> _Given:
     filtered, rgb = point.preprocessor, source.pixels
     if filtered is None:
-        return rgb
+        return _Given(rgb, 0.0)
     with stage("preprocess"):
-        made = source.shop.on_device(lambda: filtered(rgb, point.qp))
-    return checked("preprocess", made, rgb.shape)
+        made, seconds = source.shop.on_device(lambda: timed(lambda: filtered(rgb, point.qp)))
+    return _Given(checked("preprocess", made, rgb.shape), seconds)
+
+
+def timed(call: Callable[[], T]) -> tuple[T, float]:
+    """With the seconds that it took."""
+    started = time.perf_counter()
+    found = call()
+    return found, time.perf_counter() - started
+
+
+def _preprocessed(given: _Given) -> Entry:
+    return {"sha256": _digest(given.pixels), "preprocess_seconds": np.array(given.seconds)}
 
 
 def _entry(source: Source, point: Point, given: Pixels) -> Entry:
     with stage("encode"):
-        data = point.codec.encode(given, point.qp)
+        data, encoding = timed(lambda: point.codec.encode(given, point.qp))
     if not isinstance(data, bytes) or not data:
         what = "nothing" if data == b"" else f"a {type(data).__name__}"
         raise ImageError("encode", f"codec {point.codec.name} returned {what}, not bytes")
-    pixels = _decode(point, data, given.shape)
+    pixels, decoding = timed(lambda: _decode(point, data, given.shape))
     return {
         "data": np.frombuffer(data, np.uint8),
         "decoded": _digest(pixels),
-        "psnr": np.array(_psnr(source.pixels, pixels)),
+        "psnr": np.array(psnr(source.pixels, pixels)),
+        "ms_ssim": np.array(ms_ssim(source.pixels, pixels)),
+        "encode_seconds": np.array(encoding),
+        "decode_seconds": np.array(decoding),
+    }
+
+
+def _seconds(entry: Entry) -> dict[str, float]:
+    """Stage → seconds; entries of older versions have none."""
+    return {
+        name.removesuffix("_seconds"): float(value)
+        for name, value in entry.items()
+        if name.endswith("_seconds")
     }
 
 
@@ -155,10 +196,3 @@ def _decode(point: Point, data: bytes, shape: tuple[int, ...] | None) -> Pixels:
 
 def _digest(rgb: Pixels) -> Pixels:
     return np.frombuffer(bytes.fromhex(pixels_sha256(rgb)), np.uint8)
-
-
-def _psnr(a: Pixels, b: Pixels) -> float:
-    """In dB over the three channels of 8-bit RGB; infinite for equal pictures."""
-    difference = a.astype(np.int32) - b
-    mse = float(np.mean(difference * difference))
-    return 10 * math.log10(255**2 / mse) if mse else math.inf

@@ -4,17 +4,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from itertools import groupby
 
 from bench.errors import BenchError
+from bench.results import manifest
+from bench.sweep.cache import Cache
 from bench.sweep.failures import Failed
 from bench.sweep.plan import CHUNK, Experiment
-from bench.sweep.unit import Failure, Unit, UnitResult, Views, measure
+from bench.sweep.unit import Failure, Unit, UnitResult, Views, measure, remembered
 from bench.sweep.workers import Workers
 from bench.sweep.workshop import Counts, Setup
 
-Progress = Callable[[str, int], Callable[[int], None]]
-"""(what is done, how many) → a function that is told of each step."""
+Progress = Callable[[str, int], Callable[[int, str], None]]
+"""(what is done, how many steps) → a function that is told of steps done, and what to say of it."""
+
+FEW = 8
+"""Units for each that is in flight, below which they are made smaller."""
 
 FIRST = 8
 """Images of a unit of which not all may fail: then it is not about single images."""
@@ -22,6 +27,11 @@ FIRST = 8
 DIED = Failed(
     "worker", "the worker process that had it ended (out of memory, or a crash in a decoder)"
 )
+
+
+def steps(unit: Unit) -> int:
+    """Pictures to look at, as progress counts them."""
+    return (unit.stop - unit.start) * max(1, len(unit.points))
 
 
 class Run:
@@ -37,36 +47,66 @@ class Run:
     ) -> None:
         self.experiments = experiments
         self.counts = Counts(Counter(coded=0, predicted=0), Counter(coded=0, predicted=0))
-        self.failures: list[dict[str, Any]] = []
+        self.failures: list[manifest.Failure] = []
         self._measure = partial(measure, setup)
+        self._remembered = partial(remembered, setup)
+        self._cache = Cache(setup.cache)
         self._workers = workers
         self._progress = progress
         self._max_failures = max_failures
 
     def clean(self, number: int) -> Iterator[UnitResult]:
         """The uncompressed pictures of an experiment, in any order."""
-        n = len(self.experiments[number].dataset.samples)
+        dataset = self.experiments[number].dataset
+        n = len(dataset.samples)
         units = [Unit(number, k, min(k + CHUNK, n)) for k in range(0, n, CHUNK)]
-        yield from self._stream(units, "uncompressed images")
+        advance = self._started(units, f"{dataset.name}: uncompressed images")
+        yield from self._stream(units, advance)
 
-    def points(self, number: int, views: Sequence[Views | None]) -> Iterator[UnitResult]:
-        """Every operating point of an experiment, in any order."""
-        units = [
-            Unit(number, k, k + len(chunk), chunk)
-            for k in range(0, len(views), CHUNK)
-            if any(chunk := tuple(views[k : k + CHUNK]))
+    def points(self, views: Sequence[Sequence[Views | None]]) -> Iterator[UnitResult]:
+        """Every operating point of every experiment, whose views are given, in any order."""
+        chunks = [
+            Unit(number, k, k + len(chunk), self._places(number), chunk)
+            for number, seen in enumerate(views)
+            for k in range(0, len(seen), CHUNK)
+            if any(chunk := tuple(seen[k : k + CHUNK]))
         ]
-        yield from self._stream(units, f"{len(self.experiments[number].points)} points")
+        few = len(chunks) < FEW * self._workers.in_flight
+        units = [part for chunk in chunks for part in self._by_method(chunk)] if few else chunks
+        advance, missing = self._started(units, "operating points"), []
+        for unit in units:
+            found = self._remembered(unit) if self._workers.apart else None
+            if found is None:
+                missing.append(unit)
+            else:
+                yield self._taken(found, advance)
+        yield from self._stream(missing, advance)
 
-    def _stream(self, units: list[Unit], what: str) -> Iterator[UnitResult]:
-        experiment = self.experiments[units[0].experiment]
-        total = sum(u.stop - u.start for u in units)
-        advance = self._progress(f"{experiment.dataset.name}: {what}", total)
+    def _places(self, number: int) -> tuple[int, ...]:
+        return tuple(range(len(self.experiments[number].points)))
+
+    def _by_method(self, unit: Unit) -> list[Unit]:
+        """The same in smaller units, so that the last ones do not leave cores idle."""
+        points = self.experiments[unit.experiment].points
+        groups = groupby(unit.points, lambda place: points[place].method)
+        return [replace(unit, points=tuple(places)) for _, places in groups]
+
+    def _started(self, units: list[Unit], what: str) -> Callable[[int, str], None]:
+        return self._progress(what, sum(map(steps, units)))
+
+    def _stream(
+        self, units: list[Unit], advance: Callable[[int, str], None]
+    ) -> Iterator[UnitResult]:
         for result in self._workers.stream(self._measure, units, self._without_culprits):
-            self.counts.add(result.counts)
-            self._note(experiment, result)
-            yield result
-            advance(result.unit.stop - result.unit.start)
+            for key, entry in result.entries.items():
+                self._cache.put(key, entry)
+            yield self._taken(result, advance)
+
+    def _taken(self, result: UnitResult, advance: Callable[[int, str], None]) -> UnitResult:
+        self.counts.add(result.counts)
+        self._note(self.experiments[result.unit.experiment], result)
+        advance(steps(result.unit), f"{self.counts.share():.0%} from the cache")
+        return result
 
     def _without_culprits(self, unit: Unit) -> UnitResult:
         """Of a unit that ends the process that has it: without the images that do so alone."""
@@ -89,28 +129,28 @@ class Run:
         """Keep what failed. Raises BenchError where it is not about single images, or more images
         failed than are tolerated."""
         dataset = experiment.dataset
-        for f in result.failures:
-            self.failures.append(
-                {
-                    "dataset": dataset.name,
-                    "model": f.model,
-                    "method": f.method,
-                    "qp": f.qp,
-                    "image": dataset.samples[f.index].name,
-                    "index": f.index,
-                    "stage": f.failed.stage,
-                    "error": f.failed.error,
-                }
+        self.failures += [
+            manifest.Failure(
+                dataset=dataset.name,
+                model=f.model,
+                method=f.method,
+                qp=f.qp,
+                image=dataset.samples[f.index].name,
+                index=f.index,
+                stage=f.failed.stage,
+                error=f.failed.error,
             )
+            for f in result.failures
+        ]
         self._require_some(experiment, result)
-        own = [f for f in self.failures if f["dataset"] == dataset.name]
-        n_failed, n = len({f["image"] for f in own}), len(dataset.samples)
+        own = [f for f in self.failures if f.dataset == dataset.name]
+        n_failed, n = len({f.image for f in own}), len(dataset.samples)
         if n_failed > self._max_failures * n or n_failed == n:
-            first = min(own, key=lambda f: f["index"])
+            first = min(own, key=lambda f: f.index)
             raise BenchError(
                 f"{dataset.name}: {n_failed} of {n} images failed, more than --max-failures "
-                f"{100 * self._max_failures:g} % allows; the first is {first['image']}: "
-                f"{first['stage']}: {first['error']}. What was measured is kept; mend the images, "
+                f"{100 * self._max_failures:g} % allows; the first is {first.image}: "
+                f"{first.stage}: {first.error}. What was measured is kept; mend the images, "
                 "or raise --max-failures, and run the same command again"
             )
 

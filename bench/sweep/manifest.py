@@ -5,15 +5,15 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import bench
 from bench.config import BenchConfig
 from bench.registry import packages
+from bench.results.manifest import Analysis, Device, Experiment, Failure, Git, Manifest, Model
+from bench.sweep import plan
 from bench.sweep.execute import Run
-from bench.sweep.plan import Experiment, random_weights
 
 PACKAGES = (
     "torch",
@@ -35,7 +35,7 @@ PACKAGES = (
 )
 
 
-def _git() -> dict[str, Any] | None:
+def _git() -> Git | None:
     """Revision of this suite's own checkout; None where it is installed without one."""
 
     def git(*words: str) -> str:
@@ -47,7 +47,7 @@ def _git() -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        return {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        return Git(revision=git("rev-parse", "HEAD"), dirty=bool(git("status", "--porcelain")))
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -62,68 +62,73 @@ def _versions() -> dict[str, str]:
     return found | packages()
 
 
-def _device(device: torch.device) -> dict[str, Any]:
+def _device(device: torch.device) -> Device:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {"kind": device.type, "name": name, "cpus": os.cpu_count()}
+    return Device(kind=device.type, name=name, cpus=os.cpu_count())
 
 
-def describe(
-    *,
-    name: str,
-    config: BenchConfig,
-    experiments: list[Experiment],
-    fingerprints: dict[str, str],
-    device: torch.device,
-    measure: Run,
-    timings: dict[str, float],
-) -> dict[str, Any]:
-    """The content of manifest.json; the reader's side of it is bench.analysis.results."""
-    return {
-        "schema": 1,
-        "name": name,
-        "experiments": [
-            {
-                "task": e.task.name,
-                "dataset": e.dataset.name,
-                "dataset_fingerprint": fingerprints[e.dataset.name],
-                "limited": e.limited,
-                "notes": e.dataset.notes,
-                "n_images": len(e.dataset.samples),
-                "images": [s.name for s in e.dataset.samples],
-                "models": [
-                    {
-                        "name": m.spec.name,
-                        "view": "model" if m.viewed else "native",
-                        "fingerprint": m.fingerprint,
-                    }
-                    for m in e.models
-                ],
-                "metrics": {m.name: m.describe() for m in e.task.metrics},
-                "anchor": e.config.anchor,
-                "methods": e.grid(),
-                "codecs": {p.method: p.codec.fingerprint() for p in e.points},
-                "preprocessors": {
-                    p.method: p.preprocessor.fingerprint() for p in e.points if p.preprocessor
-                },
-            }
-            for e in experiments
-        ],
-        "random_weights": random_weights(experiments),
-        "analysis": config.analysis.model_dump(),
-        "config": config.model_dump(),
-        "versions": _versions(),
-        "git": _git(),
-        "device": _device(device),
-        "computed": dict(measure.counts.computed),
-        "cached": dict(measure.counts.cached),
-        "failures": _failures(measure),
-        "timings": {k: round(v, 2) for k, v in timings.items()},
-    }
+def started(
+    name: str, config: BenchConfig, experiments: list[plan.Experiment], device: torch.device
+) -> Manifest:
+    """What can be said before anything is measured."""
+    return Manifest(
+        status="running",
+        name=name,
+        experiments=tuple(map(_experiment, experiments)),
+        random_weights=tuple(plan.random_weights(experiments)),
+        analysis=Analysis(**config.analysis.model_dump()),
+        config=config.model_dump(),
+        versions=_versions(),
+        git=_git(),
+        device=_device(device),
+    )
 
 
-def _failures(measure: Run) -> list[dict[str, Any]]:
+def _experiment(e: plan.Experiment) -> Experiment:
+    return Experiment(
+        task=e.task.name,
+        dataset=e.dataset.name,
+        limited=e.limited,
+        notes=tuple(e.dataset.notes),
+        n_images=len(e.dataset.samples),
+        images=tuple(s.name for s in e.dataset.samples),
+        models=tuple(
+            Model(
+                name=m.spec.name,
+                view="model" if m.viewed else "native",
+                fingerprint=m.fingerprint,
+            )
+            for m in e.models
+        ),
+        metrics={m.name: m.describe() for m in e.task.metrics},
+        anchor=e.config.anchor,
+        methods={method: tuple(qps) for method, qps in e.grid().items()},
+        codecs={p.method: p.codec.fingerprint() for p in e.points},
+        preprocessors={p.method: p.preprocessor.fingerprint() for p in e.points if p.preprocessor},
+    )
+
+
+def completed(
+    begun: Manifest, fingerprints: dict[str, str], measure: Run, timings: dict[str, float]
+) -> Manifest:
+    """With what the run found; `fingerprints` by data set."""
+    return begun.model_copy(
+        update={
+            "status": "complete",
+            "experiments": tuple(
+                e.model_copy(update={"dataset_fingerprint": fingerprints[e.dataset]})
+                for e in begun.experiments
+            ),
+            "computed": dict(measure.counts.computed),
+            "cached": dict(measure.counts.cached),
+            "failures": _ordered(measure.failures),
+            "timings": {k: round(v, 2) for k, v in timings.items()},
+        }
+    )
+
+
+def _ordered(failures: list[Failure]) -> tuple[Failure, ...]:
     """In an order that does not depend on where and when units ran."""
-    return sorted(
-        measure.failures,
-        key=lambda f: (f["dataset"], f["index"], str(f["model"]), str(f["method"]), f["qp"] or 0),
+    return tuple(
+        sorted(failures, key=lambda f: (f.dataset, f.index, str(f.model), str(f.method), f.qp or 0))
     )

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,15 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from bench.analysis.results import IMAGE_COLUMNS, UNCOMPRESSED, statistics_path
 from bench.config import BenchConfig
 from bench.errors import BenchError, ConfigError
-from bench.results.folder import write_manifest
+from bench.results import manifest as manifests
+from bench.results.manifest import Manifest
+from bench.results.names import COSTS, IMAGES, MANIFEST, UNCOMPRESSED, statistics_path
+from bench.results.rows import write_costs, write_images
 from bench.sweep import manifest
 from bench.sweep.execute import Run
 from bench.sweep.plan import Experiment, PlannedModel, Point
 from bench.sweep.spill import Spill
-from bench.sweep.unit import Views
+from bench.sweep.unit import UnitResult, Views
 
 Say = Callable[[str], None]
 
@@ -35,6 +36,16 @@ CODED = pa.schema(
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("psnr", pa.float64()),
+        ("ms_ssim", pa.float64()),
+    ]
+)
+SPENT = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("of", pa.string()),
+        ("point", pa.int64()),
+        ("stage", pa.string()),
+        ("seconds", pa.float64()),
     ]
 )
 
@@ -119,9 +130,27 @@ def _images(experiment: Experiment, rows: pa.Table) -> pd.DataFrame:
             "image": [samples[i].name for i in table["index"]],
             "method": [points[p].method for p in table["point"]],
             "qp": [points[p].qp for p in table["point"]],
-            **{name: table[name] for name in ("bits", "width", "height", "psnr")},
-        },
-        columns=list(IMAGE_COLUMNS),
+            **{name: table[name] for name in ("bits", "width", "height", "psnr", "ms_ssim")},
+        }
+    )
+
+
+def _costs(experiment: Experiment, rows: pa.Table) -> pd.DataFrame:
+    """The rows of costs.parquet, ordered by operating point, stage, view or model, and image."""
+    table = rows.to_pandas()
+    table["point"] = table["point"].fillna(-1).astype(int)
+    table = table.sort_values(["point", "stage", "of", "index"], kind="stable")
+    points = experiment.points
+    return pd.DataFrame(
+        {
+            "dataset": experiment.dataset.name,
+            "index": table["index"],
+            "of": table["of"],
+            "method": [points[p].method if p >= 0 else UNCOMPRESSED for p in table["point"]],
+            "qp": pd.array([points[p].qp if p >= 0 else None for p in table["point"]], "Int64"),
+            "stage": table["stage"],
+            "seconds": table["seconds"],
+        }
     )
 
 
@@ -132,13 +161,16 @@ def run(
     out: Path,
     name: str,
     say: Say,
-) -> dict[str, Any]:
-    """Measure everything planned into the empty folder `out`; returns its manifest.
+) -> Manifest:
+    """Measure everything planned into the empty folder `out`; returns its manifest, which says
+    `running` until all else is there.
 
     Raises BenchError where a clean score misses what is expected of this data set, or too many
     images fail; whatever was measured until then stays in the cache.
     """
     timings: dict[str, float] = {}
+    begun = manifest.started(name, config, measure.experiments, device)
+    manifests.write(out / MANIFEST, begun)
     with Spill(out / ".rows") as spill:
         started = time.perf_counter()
         seen = [
@@ -146,24 +178,15 @@ def run(
         ]
         timings["uncompressed"] = time.perf_counter() - started
         started = time.perf_counter()
-        images = [_points(number, views, measure, spill, out) for number, views in enumerate(seen)]
+        _points(seen, measure, spill, out)
         timings["points"] = time.perf_counter() - started
-    table = pa.Table.from_pandas(pd.concat(images, ignore_index=True), preserve_index=False)
-    pq.write_table(table, out / "images.parquet", write_page_checksum=True)
-    description = manifest.describe(
-        name=name,
-        config=config,
-        experiments=measure.experiments,
-        fingerprints={
-            e.dataset.name: _dataset_fingerprint(e, views)
-            for e, views in zip(measure.experiments, seen, strict=True)
-        },
-        device=device,
-        measure=measure,
-        timings=timings,
-    )
-    write_manifest(out, description)
-    return description
+    fingerprints = {
+        e.dataset.name: _dataset_fingerprint(e, views)
+        for e, views in zip(measure.experiments, seen, strict=True)
+    }
+    complete = manifest.completed(begun, fingerprints, measure, timings)
+    manifests.write(out / MANIFEST, complete)
+    return complete
 
 
 def _clean(number: int, measure: Run, spill: Spill, out: Path, say: Say) -> list[Views | None]:
@@ -175,14 +198,13 @@ def _clean(number: int, measure: Run, spill: Spill, out: Path, say: Say) -> list
     views: list[Views | None] = [None] * len(dataset.samples)
     for result in measure.clean(number):
         views[result.unit.start : result.unit.stop] = result.views
-        for where, table in result.statistics.items():
-            spill.add((number, *where), result.unit.start, table)
+        _spill_rows(number, result, spill)
     fingerprint = _dataset_fingerprint(experiment, views)
-    lost = {f["index"]: f["model"] for f in measure.failures if f["dataset"] == dataset.name}
+    lost = [f for f in measure.failures if f.dataset == dataset.name]
     for model in experiment.models:
         table = spill.table((number, model.spec.name, None, None))
         _write_statistics(out, table, experiment, model, None)
-        dead = [i for i, by in lost.items() if by in (None, model.spec.name)]
+        dead = [f.index for f in lost if f.model in (None, model.spec.name)]
         alive = np.ones((1, len(dataset.samples)), np.int64)
         alive[0, dead] = 0
         names = [m.name for m in task.metrics]
@@ -202,18 +224,28 @@ def _clean(number: int, measure: Run, spill: Spill, out: Path, say: Say) -> list
     return views
 
 
-def _points(
-    number: int, views: list[Views | None], measure: Run, spill: Spill, out: Path
-) -> pd.DataFrame:
-    """Every operating point of an experiment → the rows of images.parquet."""
-    experiment = measure.experiments[number]
-    for result in measure.points(number, views):
+def _points(seen: list[list[Views | None]], measure: Run, spill: Spill, out: Path) -> None:
+    """Every operating point of every experiment. Writes the statistics, and the tables of images
+    and costs."""
+    for result in measure.points(seen):
+        number = result.unit.experiment
         coded = pa.Table.from_pylist([asdict(row) for row in result.coded], schema=CODED)
         spill.add((number, "coded"), result.unit.start, coded)
-        for where, table in result.statistics.items():
-            spill.add((number, *where), result.unit.start, table)
-    for model in experiment.models:
-        for point in experiment.points:
-            table = spill.table((number, model.spec.name, point.method, point.qp))
-            _write_statistics(out, table, experiment, model, point)
-    return _images(experiment, spill.table((number, "coded")))
+        _spill_rows(number, result, spill)
+    for number, experiment in enumerate(measure.experiments):
+        for model in experiment.models:
+            for point in experiment.points:
+                table = spill.table((number, model.spec.name, point.method, point.qp))
+                _write_statistics(out, table, experiment, model, point)
+    numbered = list(enumerate(measure.experiments))
+    images = [_images(e, spill.table((number, "coded"))) for number, e in numbered]
+    write_images(pd.concat(images, ignore_index=True), out / IMAGES)
+    costs = [_costs(e, spill.table((number, "costs"))) for number, e in numbered]
+    write_costs(pd.concat(costs, ignore_index=True), out / COSTS)
+
+
+def _spill_rows(number: int, result: UnitResult, spill: Spill) -> None:
+    for where, table in result.statistics.items():
+        spill.add((number, *where), result.unit.start, table)
+    costs = pa.Table.from_pylist([asdict(row) for row in result.costs], schema=SPENT)
+    spill.add((number, "costs"), result.unit.start, costs)

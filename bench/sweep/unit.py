@@ -9,18 +9,18 @@ where a unit runs changes a number.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
 from bench.datasets.base import Sample
 from bench.datasets.views import native
-from bench.sweep.cache import pixels_sha256
+from bench.sweep.cache import Carried, Entry, Known, MissingError, pixels_sha256
 from bench.sweep.coding import Coded, Picture, Pixels, Source, checked, code, decoded, loaded
 from bench.sweep.failures import Failed, ImageError, stage
-from bench.sweep.plan import Experiment, PlannedModel, Point
+from bench.sweep.plan import Answer, Experiment, PlannedModel, Point
 from bench.sweep.predict import Predictor
 from bench.sweep.workshop import Counts, Setup, Workshop, workshop
-from bench.tasks.base import Prediction, Target
 
 Views = dict[str, Picture]
 """View → fingerprint and size of one sample."""
@@ -31,11 +31,13 @@ Where = tuple[str, str | None, int | None]
 
 @dataclass(frozen=True)
 class Unit:
-    """Samples `start` to `stop` of an experiment: their uncompressed pictures, or every point."""
+    """Samples `start` to `stop` of an experiment: their uncompressed pictures, or the operating
+    points at the places `points` of the plan."""
 
     experiment: int
     start: int
     stop: int
+    points: tuple[int, ...] = ()
     views: tuple[Views | None, ...] | None = None
     """Of the samples, from the clean pass, None for one that failed there; without them this is
     the clean pass."""
@@ -66,6 +68,22 @@ class CodedRow:
     width: int
     height: int
     psnr: float
+    ms_ssim: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one step took for one picture when it was made: seconds of wall time, in which other
+    units had the cores too."""
+
+    index: int
+    of: str
+    """The view that was coded, or the model that predicted."""
+    point: int | None
+    """Place of the operating point in the plan; None for the uncompressed picture."""
+    stage: str
+    """preprocess, encode, decode or predict."""
+    seconds: float
 
 
 @dataclass
@@ -75,17 +93,34 @@ class UnitResult:
     statistics: dict[Where, pa.Table] = field(default_factory=dict)
     coded: list[CodedRow] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    costs: list[Spent] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """Of the cache, from a process that does not see it."""
 
 
 def measure(setup: Setup, unit: Unit) -> UnitResult:
     """Raises BenchError for what is wrong with all images; one image's fault is its failure."""
+    return _measured(workshop(setup), unit)
+
+
+def remembered(setup: Setup, unit: Unit) -> UnitResult | None:
+    """What `measure` gives where all of it is in the cache; None elsewhere."""
     shop = workshop(setup)
+    try:
+        return _measured(shop.with_cache(Known(setup.cache)), unit)
+    except MissingError:
+        return None
+
+
+def _measured(shop: Workshop, unit: Unit) -> UnitResult:
     chunk = _Chunk(shop, shop.experiments[unit.experiment], unit)
     if unit.views is None:
         chunk.clean()
     else:
         chunk.points(unit.views)
+    if isinstance(shop.cache, Carried):
+        chunk.result.entries = shop.cache.taken()
     return chunk.result
 
 
@@ -126,12 +161,13 @@ class _Chunk:
                 for i, seen in present.items()
             }
             clean = {m: self._references(m, sources) for m in models}
-            for place, point in enumerate(self._experiment.points):
+            for place in self.result.unit.points:
+                point = self._experiment.points[place]
                 coded = self._coded(models[0], place, sources)
                 hashes = {i: c.decoded_sha256 for i, c in coded.items()}
                 for model in models:
                     read = _decoder(sources, point, coded)
-                    found = self._predicted(model, point, hashes, read)
+                    found = self._predicted(model, place, hashes, read)
                     self._rows(model, point, found, clean[model])
 
     def _coded(
@@ -145,11 +181,14 @@ class _Chunk:
                 self._fail(i, model if model.viewed else None, point, error.failed)
                 continue
             size = source.picture
-            row = CodedRow(i, model.view, place, c.bits, size.width, size.height, c.psnr)
+            row = CodedRow(i, model.view, place, c.bits, size.width, size.height, c.psnr, c.ms_ssim)
             self.result.coded.append(row)
+            self.result.costs += [
+                Spent(i, model.view, place, step, seconds) for step, seconds in c.seconds.items()
+            ]
         return coded
 
-    def _references(self, model: PlannedModel, sources: dict[int, Source]) -> dict[int, Prediction]:
+    def _references(self, model: PlannedModel, sources: dict[int, Source]) -> dict[int, Answer]:
         """What a model says of the uncompressed pictures, where that stands for ground truth."""
         if self._experiment.dataset.labelled:
             return {}
@@ -160,34 +199,37 @@ class _Chunk:
     def _predicted(
         self,
         model: PlannedModel,
-        point: Point | None,
+        place: int | None,
         hashes: dict[int, str],
         read: Callable[[int], Pixels],
-    ) -> dict[int, Prediction]:
-        kept = {}
+    ) -> dict[int, Answer]:
+        kept, point = {}, None if place is None else self._experiment.points[place]
         for i, found in self._predictors[model].predict(hashes, read, self.result.counts).items():
             if isinstance(found, Failed):
                 self._fail(i, model, point, found)
-            else:
-                kept[i] = found
+                continue
+            kept[i] = found
+            if found.seconds is not None:
+                spent = Spent(i, model.spec.name, place, "predict", found.seconds)
+                self.result.costs.append(spent)
         return kept
 
     def _rows(
         self,
         model: PlannedModel,
         point: Point | None,
-        found: dict[int, Prediction],
-        clean: dict[int, Prediction],
+        found: dict[int, Answer],
+        clean: dict[int, Answer],
     ) -> None:
         """Statistics of the chunk's images, under their places in the data set."""
         experiment = self._experiment
         if experiment.dataset.labelled:
-            truth: dict[int, Target] = {i: experiment.dataset.samples[i].target for i in found}
+            truth: dict[int, Any] = {i: experiment.dataset.samples[i].target for i in found}
         else:
             truth = {i: experiment.reference(clean[i]) for i in found if i in clean}
         kept = [i for i in found if i in truth]
         where = (model.spec.name, point.method if point else None, point.qp if point else None)
-        self.result.statistics[where] = experiment.task.statistics(
+        self.result.statistics[where] = experiment.statistics(
             [found[i] for i in kept], [truth[i] for i in kept], kept
         )
 

@@ -1,26 +1,70 @@
-"""Where units run: threads or processes of this machine, or a Dask cluster, through joblib."""
+"""Where units run: threads or processes of this machine, or a Dask cluster."""
 
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from bench.errors import BenchError
+from bench.sweep import cluster
+from bench.sweep.workshop import Setup
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class Workers(Protocol):
+    """Where units run."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether any does not see the folder of the cache, so that entries come with results."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Units at once."""
+        ...
+
+    def stream(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        lost: Callable[[Item], Result],
+    ) -> Iterator[Result]:
+        """Results as they come, in any order; `lost(item)` for one that ends its process."""
+        ...
+
+    def alone(self, function: Callable[[Item], Result], item: Item) -> Result | None:
+        """None where the process that had it died."""
+        ...
+
+
+@contextmanager
+def opened(backend: str, jobs: int, scheduler: str | None, setup: Setup) -> Iterator[Workers]:
+    """Of the backend `threading`, `loky` or `dask`. Raises ConfigError, and BenchError for workers
+    that cannot do this run."""
+    if backend == "dask":
+        with cluster.opened(scheduler, jobs, setup) as there:
+            yield there
+    else:
+        yield Local(jobs, backend)
+
+
 @dataclass(frozen=True)
-class Workers:
+class Local:
+    """Threads or processes of this machine, through joblib."""
+
     jobs: int
     backend: str
+    apart: bool = False
 
     @property
     def in_flight(self) -> int:

@@ -1,10 +1,14 @@
 """What a process builds once and keeps: the plan with its networks, the cache, the device."""
 
+import copy
 import hashlib
+import os
+import platform
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +18,8 @@ import torch
 
 from bench.config import BenchConfig
 from bench.errors import BenchError
-from bench.sweep.cache import Cache, Entry
+from bench.sweep import versions
+from bench.sweep.cache import PARTIAL, Cache, Carried, Entry
 from bench.sweep.plan import Experiment, plan
 
 T = TypeVar("T")
@@ -28,12 +33,18 @@ class Setup:
     device: str
     limit: int | None
     cache: Path
+    folder: Path
+    """Where the run was started, which relative paths in the config go from."""
+    mark: str
+    """A file in the cache by which a process knows that it sees the same folder."""
+
+    versions: dict[str, str]
     data: tuple[str, ...]
     """The hash of every experiment's annotations: a process that sees other data says so."""
 
     @cached_property
     def key(self) -> str:
-        parts = (self.config.model_dump_json(), self.device, self.limit, self.cache, self.data)
+        parts = (self.config.model_dump_json(), self.device, self.limit, self.cache, self.mark)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -43,6 +54,11 @@ class Counts:
 
     computed: Counter[str] = field(default_factory=Counter)
     cached: Counter[str] = field(default_factory=Counter)
+
+    def share(self) -> float:
+        """Of all results, those that came from the cache."""
+        cached = self.cached.total()
+        return cached / max(1, cached + self.computed.total())
 
     def add(self, other: "Counts") -> None:
         self.computed.update(other.computed)
@@ -58,6 +74,15 @@ class Workshop:
         # One thread makes all calls of networks: one at a time on a device, and one team of
         # OpenMP's threads however many units are in flight.
         self._turn = ThreadPoolExecutor(1, "network")
+
+    def with_cache(self, cache: Cache) -> "Workshop":
+        """The same plan and networks over another cache."""
+        other = copy.copy(self)
+        other.cache = cache
+        return other
+
+    def close(self) -> None:
+        self._turn.shutdown(wait=False)
 
     def on_device(self, call: Callable[[], T]) -> T:
         return self._turn.submit(call).result()
@@ -80,31 +105,57 @@ class Workshop:
         return entry
 
 
+_opened: dict[str, Workshop] = {}
+"""Of the sweeps that this process has planned."""
 _built: dict[str, Workshop] = {}
+"""Of the one sweep that another process has planned and this one works for."""
 _lock = threading.Lock()
 
 
+@contextmanager
 def opened(
     config: BenchConfig,
     experiments: list[Experiment],
     device: torch.device,
     limit: int | None,
     cache: Cache,
-) -> Setup:
+) -> Iterator[Setup]:
     """Of a sweep that this process has planned; units that run in it share the plan."""
-    data = tuple(e.dataset.annotations_sha256 for e in experiments)
-    setup = Setup(config, device.type, limit, cache.folder.resolve(), data)
     cache.prepare()
-    with _lock:
-        _built.clear()
-        _built[setup.key] = Workshop(experiments, cache)
-    return setup
+    with cache.marked() as mark:
+        setup = Setup(
+            config,
+            device.type,
+            limit,
+            cache.folder.resolve(),
+            Path.cwd(),
+            mark,
+            versions.here(),
+            tuple(e.dataset.annotations_sha256 for e in experiments),
+        )
+        with _lock:
+            _opened[setup.key] = Workshop(experiments, cache)
+        try:
+            yield setup
+        finally:
+            with _lock:
+                _opened.pop(setup.key).close()
 
 
 def workshop(setup: Setup) -> Workshop:
-    """This process's, built at the first unit. Raises BenchError where the data differ here."""
+    """This process's, built at the first unit. Raises BenchError where data or versions differ
+    here from where the run was started."""
     with _lock:
+        if setup.key in _opened:
+            return _opened[setup.key]
         if setup.key not in _built:
+            if differ := versions.differences(setup.versions):
+                raise BenchError(
+                    f"a worker on {platform.node()} is not set up as the process that started the "
+                    f"run: {differ}; install the same versions on both"
+                )
+            if setup.folder.is_dir():
+                os.chdir(setup.folder)
             experiments = plan(setup.config, device_here(setup.device), setup.limit)
             seen = tuple(e.dataset.annotations_sha256 for e in experiments)
             for e, here, there in zip(experiments, seen, setup.data, strict=True):
@@ -113,18 +164,27 @@ def workshop(setup: Setup) -> Workshop:
                         f"data set {e.dataset.name} has other images or annotations on this worker "
                         f"({e.config.dataset.root}) than where the run was started"
                     )
-            cache = Cache(setup.cache)
-            cache.prepare()
-            _built.clear()
+            cache = Cache(setup.cache) if sees_cache(setup) else Carried()
+            while _built:
+                _built.popitem()[1].close()
             _built[setup.key] = Workshop(experiments, cache)
         return _built[setup.key]
 
 
+def sees_cache(setup: Setup) -> bool:
+    """Whether this process has the folder of the cache, and not another one of that name."""
+    return (setup.cache / PARTIAL / setup.mark).is_file()
+
+
 def device_here(kind: str) -> torch.device:
     """Of this process: with several GPUs each worker takes the one of its number."""
-    if kind != "cuda" or torch.cuda.device_count() < 2:
-        return torch.device(kind)
-    return torch.device(kind, _number() % torch.cuda.device_count())
+    n = device_count(kind)
+    return torch.device(kind, _number() % n) if n > 1 else torch.device(kind)
+
+
+def device_count(kind: str) -> int:
+    """GPUs of this machine that a run uses."""
+    return torch.cuda.device_count() if kind == "cuda" else 0
 
 
 def _number() -> int:

@@ -19,7 +19,7 @@ def pictures(tmp_path: Path) -> Path:
     for i in range(N):
         rgb, target = mini.render_classification("test", i)
         Image.fromarray(rgb).save(root / "images" / f"{i:02d}.png")
-        lines.append(f"{i:02d}.png,{int(target['label'])}")
+        lines.append(f"{i:02d}.png,{int(target.label)}")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
 

@@ -3,6 +3,7 @@
 import os
 import random
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from bench.cli import main
 from bench.errors import BenchError, ConfigError
 from bench.sweep import cache as caches
-from bench.sweep.cache import MARK, PARTIAL, Cache, key
+from bench.sweep.cache import MARK, PARTIAL, Cache, Carried, Known, MissingError, key
 
 ENTRY = {"data": np.arange(200, dtype=np.uint8), "psnr": np.array(31.5)}
 
@@ -162,3 +163,32 @@ def test_what_killed_processes_left_half_written_goes(cache: Cache) -> None:
     assert own.exists()
     assert mine.exists()
     assert path.exists()
+
+
+def test_what_is_carried_goes_with_the_thread_that_put_it() -> None:
+    carried, key = Carried(), "ab" * 32
+    carried.put(key, {"a": np.arange(3)})
+    elsewhere = []
+    thread = threading.Thread(target=lambda: elsewhere.append(carried.get(key)))
+    thread.start()
+    thread.join()
+    assert elsewhere == [None]
+    assert list(carried.taken()) == [key]
+    assert carried.get(key) is None
+    assert carried.taken() == {}
+
+
+def test_a_known_cache_says_what_is_missing(tmp_path: Path) -> None:
+    key = "cd" * 32
+    with pytest.raises(MissingError):
+        Known(tmp_path).get(key)
+    Cache(tmp_path).put(key, {"a": np.arange(3)})
+    assert Known(tmp_path).get(key)["a"].tolist() == [0, 1, 2]
+
+
+def test_a_mark_is_seen_in_its_own_folder_alone(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "one")
+    cache.prepare()
+    with cache.marked() as mark:
+        assert (tmp_path / "one" / PARTIAL / mark).is_file()
+    assert not (tmp_path / "one" / PARTIAL / mark).exists()

@@ -21,6 +21,7 @@ from bench.models.torchvision import Classifier
 from bench.preprocessors.controls import Control
 from bench.sweep import cache as caches
 from bench.sweep.cache import Cache
+from bench.tasks.records import Logits
 
 BAD = 5
 """The picture that things fail on."""
@@ -162,7 +163,7 @@ def test_loader(
 
 
 def logits(value: Any) -> list[Any]:
-    return [{"logits": value}]
+    return [Logits(value)]
 
 
 @pytest.mark.parametrize(
@@ -171,8 +172,8 @@ def logits(value: Any) -> list[Any]:
         (raising(RuntimeError("cannot do this picture")), "cannot do this picture"),
         (raising(MemoryError()), "MemoryError"),
         (lambda: [], "0 predictions of 1 images"),
-        (lambda: [{}], "a dict without arrays"),
-        (lambda: [None], "a NoneType without arrays"),
+        (lambda: [{}], "a dict instead of Logits"),
+        (lambda: [None], "a NoneType instead of Logits"),
         (lambda: logits([1, 2, 3]), "no array of numbers 'logits'"),
         (lambda: logits(np.zeros((12, 1))), "'logits' of shape (12, 1)"),
         (lambda: logits(np.full(12, np.nan)), "'logits' that is not finite"),

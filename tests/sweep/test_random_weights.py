@@ -54,9 +54,9 @@ def test_every_output_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_trained_networks_leave_no_such_word(tmp_path: Path) -> None:
     from bench.report.results import Results
+    from bench.results.manifest import Manifest
 
-    assert Results(tmp_path, {"random_weights": []}, [], [], []).random_weights == ""
-    assert Results(tmp_path, {}, [], [], []).random_weights == ""
+    assert Results(tmp_path, Manifest(experiments=()), [], [], []).random_weights == ""
 
 
 def test_the_papers_config_needs_only_data_and_checkpoints() -> None:

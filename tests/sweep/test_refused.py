@@ -134,7 +134,7 @@ def scenes(
         height, width = picture.shape[:2]
         images.append({"id": i, "file_name": f"{i}.png", "width": width, "height": height})
         for label, (x1, y1, x2, y2) in zip(
-            target["labels"].tolist(), target["boxes"].tolist(), strict=True
+            target.labels.tolist(), target.boxes.tolist(), strict=True
         ):
             box = [x1, y1, x2 - x1, y2 - y1]
             about = {"id": len(objects), "image_id": i, "category_id": len(extra) + label}
@@ -246,7 +246,7 @@ def voc(root: Path, category: str) -> Path:
         f"<xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>"
         "</object>"
         for i, (label, (x1, y1, x2, y2)) in enumerate(
-            zip(target["labels"], target["boxes"].tolist(), strict=True)
+            zip(target.labels, target.boxes.tolist(), strict=True)
         )
     )
     (root / "Annotations" / "a.xml").write_text(f"<annotation>{objects}</annotation>")
@@ -256,7 +256,7 @@ def voc(root: Path, category: str) -> Path:
 def test_categories_that_the_model_does_not_know(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = mini.CLASSES[int(mini.render_detection("test", 0)[1]["labels"][0])]
+    first = mini.CLASSES[int(mini.render_detection("test", 0)[1].labels[0])]
     root = voc(tmp_path / "scenes", "gizmo")
     detector = {"task": "det", "models": [{"library": "mini", "name": "mini_fcos"}]}
     change = detector | {"dataset": {"format": "voc"}}
@@ -282,12 +282,13 @@ def test_two_categories_of_one_name(tmp_path: Path) -> None:
 
     from bench.datasets.base import DATASETS
     from bench.errors import ConfigError
-    from bench.models.base import LIBRARIES, ModelSpec, categories_of_classes
+    from bench.models.base import LIBRARIES, ModelSpec
+    from bench.tasks.categories import categories_of_classes
 
     spec = ModelSpec("mini", "mini_fcos", str(ASSETS / "mini_fcos.safetensors"))
     model = LIBRARIES.get("mini").load(spec, torch.device("cpu"))
     data = DATASETS.get("mini")("det").first(64)
-    assert {1, 2} <= {int(i) for s in data.samples for i in s.target["labels"]}
+    assert {1, 2} <= {int(i) for s in data.samples for i in s.target.labels}
     twice = replace(data, categories={1: "striped disc", 2: "Striped_Disc"})
     with pytest.raises(ConfigError, match="'striped disc' and 'Striped_Disc' are the same"):
         categories_of_classes(model, twice)

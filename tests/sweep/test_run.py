@@ -22,7 +22,7 @@ from bench.codecs.bpg import BpgCodec
 from bench.datasets import mini
 from bench.errors import CodecError
 from bench.models.torchvision import Classifier
-from bench.sweep import predict
+from bench.tasks.records import Logits
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,7 +166,7 @@ def test_model_that_returns_nan_is_counted(
         if len(images) == 8 and not np.array_equal(images[0], clean):
             seen.append(1)
             if len(seen) == 1:  # the second chunk at the first operating point
-                predictions[0] = {"logits": np.full_like(predictions[0]["logits"], np.nan)}
+                predictions[0] = Logits(np.full_like(predictions[0].logits, np.nan))
         return predictions
 
     monkeypatch.setattr(Classifier, "predict", failing)
@@ -192,7 +192,7 @@ def test_model_that_returns_nan_on_every_clean_image_stops_before_coding(
     value: float,
 ) -> None:
     def broken(self: Classifier, images: list[Any], viewed: bool) -> list[Any]:
-        return [{"logits": np.full(12, value, np.float32)} for _ in images]
+        return [Logits(np.full(12, value, np.float32)) for _ in images]
 
     monkeypatch.setattr(Classifier, "predict", broken)
     out = tmp_path / "results" / "run"
@@ -224,9 +224,7 @@ def test_expected_score_binds_its_own_data_set_only(
     assert run(expecting(fingerprint, 0.1), pictures, out, *quick, "--limit", "12") == 0
 
 
-def test_detectors_own_loss_stands_beside_its_map(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_detectors_own_loss_stands_beside_its_map(pictures: Path, tmp_path: Path) -> None:
     path = tmp_path / "det.yaml"
     described = experiment() | {
         "task": "det",
@@ -247,10 +245,69 @@ def test_detectors_own_loss_stands_beside_its_map(
 
     assert run(path, pictures, out, "--limit", "8") == 0
     assert manifest(out)["computed"] == {"coded": 0, "predicted": 0}
-    # Other ground truth is another loss.
-    monkeypatch.setattr(predict, "_objects_sha256", lambda target: "other")
-    assert run(path, pictures, out, "--limit", "8") == 0
-    assert manifest(out)["computed"] == {"coded": 0, "predicted": 7 * 8}
+
+
+def scenes(root: Path) -> Path:
+    """Eight of mini's pictures with their objects, as COCO has them."""
+    (root / "images").mkdir(parents=True)
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    for i in range(8):
+        rgb, truth = mini.render_detection("test", i)
+        Image.fromarray(rgb).save(root / "images" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "width": 192, "height": 192})
+        for (x1, y1, x2, y2), label in zip(
+            truth.boxes.tolist(), truth.labels.tolist(), strict=True
+        ):
+            w, h = x2 - x1, y2 - y1
+            found = {"image_id": i, "category_id": label, "bbox": [x1, y1, w, h], "area": w * h}
+            objects.append({"id": len(objects) + 1, "iscrowd": 0, **found})
+    categories = [{"id": i, "name": name} for i, name in enumerate(mini.CLASSES)]
+    document = {"images": images, "annotations": objects, "categories": categories}
+    (root / "instances.json").write_text(json.dumps(document))
+    return root
+
+
+def test_a_box_moved_by_a_pixel_is_another_loss_of_its_image_alone(tmp_path: Path) -> None:
+    root, path, out = scenes(tmp_path / "scenes"), tmp_path / "det.yaml", tmp_path / "out" / "run"
+    described = experiment() | {
+        "task": "det",
+        "dataset": {"format": "coco"},
+        "models": [{"library": "mini", "name": "mini_fcos"}],
+    }
+    path.write_text(yaml.safe_dump({"experiments": [described]}))
+
+    def losses() -> list[float]:
+        points = pd.read_csv(out / "points.csv")
+        return points[points.metric == "loss"].value.tolist()
+
+    assert run(path, root, out) == 0
+    assert manifest(out)["computed"] == {"coded": 6 * 8, "predicted": 7 * 8}
+    before = losses()
+    document = json.loads((root / "instances.json").read_text())
+    document["annotations"][0]["bbox"][0] += 1
+    (root / "instances.json").write_text(json.dumps(document))
+    assert run(path, root, out) == 0
+    assert manifest(out)["computed"] == {"coded": 0, "predicted": 7}
+    assert manifest(out)["cached"] == {"coded": 6 * 8, "predicted": 7 * 7}
+    assert all(a != b for a, b in zip(before, losses(), strict=True))
+
+
+def test_the_manifest_says_running_until_all_is_there(
+    config: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, said = tmp_path / "results" / "run", set()
+    plain = BpgCodec.encode
+
+    def looking(self: BpgCodec, rgb: np.ndarray, qp: int) -> bytes:
+        begun = json.loads((out / ".rabench.unfinished" / "manifest.json").read_text())
+        said.add((begun["status"], begun["experiments"][0]["n_images"], (out / "bd.csv").exists()))
+        return plain(self, rgb, qp)
+
+    monkeypatch.setattr(BpgCodec, "encode", looking)
+    assert run(config, pictures, out, "--qps", "45", "--methods", "bpg") == 0
+    assert said == {("running", N, False)}
+    assert manifest(out)["status"] == "complete"
 
 
 def test_preprocessed_method_is_cached_like_any_other(pictures: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.sweep.workers import Workers
+from bench.sweep.workers import Local
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,18 +30,18 @@ def lost(n: int) -> int:
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_every_item_has_its_result(backend: str) -> None:
-    found = Workers(2, backend).stream(square, range(20), lost)
+    found = Local(2, backend).stream(square, range(20), lost)
     assert sorted(found) == [n * n for n in range(20)]
 
 
 def test_an_item_that_kills_its_worker_costs_that_item() -> None:
-    found = Workers(2, "loky").stream(fatal_at_multiples_of_five, range(1, 12), lost)
+    found = Local(2, "loky").stream(fatal_at_multiples_of_five, range(1, 12), lost)
     assert sorted(found) == [-10, -5, *(n for n in range(1, 12) if n % 5)]
 
 
 PARENT = """
 import sys, time
-from bench.sweep.workers import Workers
+from bench.sweep.workers import Local
 
 def slow(n):
     import os, time
@@ -49,7 +49,7 @@ def slow(n):
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(Workers(2, "loky").stream(slow, range(4), None))
+    list(Local(2, "loky").stream(slow, range(4), None))
 """
 
 

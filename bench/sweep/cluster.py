@@ -1,0 +1,185 @@
+"""Units on a Dask cluster: one that exists, or processes of this machine that are started for it.
+
+joblib has a backend for Dask too, but its generators wait forever for a task whose worker died, so
+the tasks are submitted here. Dask runs what a dead worker had elsewhere, three times by default.
+"""
+
+import logging
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from bench.errors import BenchError, ConfigError
+from bench.sweep.workshop import Setup, device_count, sees_cache, workshop
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+ANSWER = 15.0
+"""Seconds in which a scheduler answers."""
+JOIN = 120.0
+"""Seconds in which a first worker comes, or another one after the last has gone."""
+LOOK = 5.0
+"""Seconds between looks at whether there are workers."""
+AHEAD = 2
+"""Units per thread of a worker that are sent to it: one that it does, one that waits there."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    client: Any
+    apart: bool
+    """Whether a worker does not see the folder of the cache."""
+
+    @property
+    def in_flight(self) -> int:
+        return AHEAD * sum(self.client.nthreads().values())
+
+    def stream(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        lost: Callable[[Item], Result],
+    ) -> Iterator[Result]:
+        """Results as they come, in any order; `lost(item)` for one whose workers died each time."""
+        waiting, flying = deque(items), dict[Any, Item]()
+        try:
+            while waiting or flying:
+                room = self.in_flight - len(flying)
+                for _ in range(min(max(room, 0), len(waiting))):
+                    item = waiting.popleft()
+                    flying[self.client.submit(function, item, pure=False)] = item
+                for future in self._finished(list(flying)):
+                    item = flying.pop(future)
+                    found = self._result(future)
+                    yield lost(item) if found is None else found
+        finally:
+            self.client.cancel(list(flying), force=True)
+
+    def alone(self, function: Callable[[Item], Result], item: Item) -> Result | None:
+        """None where every process that had it died."""
+        future = self.client.submit(function, item, pure=False)
+        while not self._finished([future]):
+            pass
+        return self._result(future)
+
+    def _finished(self, futures: list[Any]) -> list[Any]:
+        """At least one, or none where it is worth to look again. Raises BenchError where nobody
+        works."""
+        from distributed import wait
+
+        patience = time.monotonic() + JOIN
+        while not self.client.nthreads():
+            if time.monotonic() > patience:
+                raise BenchError(
+                    f"the Dask cluster has had no worker for {JOIN:.0f} s. What was measured is "
+                    "kept: start workers and run the same command again"
+                )
+            time.sleep(1)
+        if not futures:
+            return []
+        try:
+            return list(wait(futures, timeout=LOOK, return_when="FIRST_COMPLETED").done)
+        except TimeoutError:
+            return []
+        except CancelledError as error:
+            raise _disconnected() from error
+
+    def _result(self, future: Any) -> Any:
+        from distributed.scheduler import KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker:
+            return None
+        except CancelledError as error:
+            raise _disconnected() from error
+
+
+def _disconnected() -> BenchError:
+    return BenchError(
+        "the connection to the Dask scheduler was lost. What was measured is kept: run the same "
+        "command again"
+    )
+
+
+@contextmanager
+def opened(scheduler: str | None, jobs: int, setup: Setup) -> Iterator[Cluster]:
+    """The cluster of the scheduler at that address, or `jobs` processes of this machine, each of
+    which has built what the run needs.
+
+    Raises ConfigError where Dask is not installed, no scheduler answers or no worker comes, and
+    BenchError where one has other versions, other data, or lacks what the config needs.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ConfigError(
+            "--backend dask: the package distributed is not installed; install the extra `dask`"
+        ) from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # deaths are handled here
+    with ExitStack() as stack:
+        address = scheduler or stack.enter_context(_local(jobs, setup.device))
+        try:
+            client = stack.enter_context(Client(address, timeout=ANSWER))
+            client.wait_for_workers(1, timeout=JOIN)
+        except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+            raise ConfigError(
+                f"--scheduler {scheduler}: no scheduler with a worker answers there ({error}); "
+                "start `dask scheduler` and `dask worker`, or give another address"
+            ) from error
+        yield Cluster(client, not all(_prepared(client, setup)))
+
+
+@contextmanager
+def _local(jobs: int, device: str) -> Iterator[Any]:
+    """A process per core, or per GPU with threads that code for it."""
+    from distributed import LocalCluster
+
+    gpus = device_count(device)
+    with (
+        tempfile.TemporaryDirectory(prefix="rabench-dask-") as folder,
+        LocalCluster(
+            n_workers=gpus or jobs,
+            threads_per_worker=-(-jobs // gpus) + 1 if gpus else 1,
+            processes=True,
+            dashboard_address=":0",
+            memory_limit=None,
+            local_directory=folder,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
+        yield cluster
+
+
+def _prepared(client: Any, setup: Setup) -> list[bool]:
+    """Of every worker: whether it sees the cache."""
+    futures = {
+        address: client.submit(_prepare, setup, workers=[address], pure=False)
+        for address in client.nthreads()
+    }
+    seen = []
+    for address, future in futures.items():
+        try:
+            seen.append(future.result())
+        except BenchError as error:
+            raise type(error)(f"Dask worker {address}: {error}") from error
+        except Exception as error:
+            raise ConfigError(
+                f"Dask worker {address} cannot take this work ({type(error).__name__}: {error}); "
+                "install the same version of rabench there, with the same extras"
+            ) from error
+    return seen
+
+
+def _prepare(setup: Setup) -> bool:
+    """Build what the run needs, so that what is missing is said before any work."""
+    for experiment in workshop(setup).experiments:
+        for model in experiment.models:
+            _ = model.network
+    return sees_cache(setup)

@@ -1,0 +1,68 @@
+"""How near a decoded picture is to the one before the preprocessor and the codec."""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Of the scales, from the finest: Wang et al., *Multiscale structural similarity for image quality
+assessment*, Asilomar 2003, table 1."""
+WINDOW, SIGMA = 11, 1.5
+STABILISERS = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
+
+
+def psnr(a: Pixels, b: Pixels) -> float:
+    """In dB over the three channels of 8-bit RGB; infinite for equal pictures."""
+    difference = a.astype(np.int32) - b
+    mse = float(np.mean(difference * difference))
+    return 10 * math.log10(255**2 / mse) if mse else math.inf
+
+
+def ms_ssim(a: Pixels, b: Pixels) -> float:
+    """In [0, 1], the mean over the channels of 8-bit RGB; NaN for a side under 11 pixels.
+
+    A picture too small for five scales has as many as its shorter side halves to 11 pixels or more,
+    with the first weights, scaled to sum to one.
+    """
+    halvings = math.log2(min(a.shape[:2]) / WINDOW)
+    if halvings < 0:
+        return math.nan
+    scales = min(len(WEIGHTS), int(halvings) + 1)
+    x, y = a.astype(np.float32), b.astype(np.float32)
+    weights = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
+    product = np.ones(3)
+    for scale, weight in enumerate(weights):
+        similarity, contrast = _ssim(x, y)
+        last = scale == scales - 1
+        product *= np.maximum(similarity if last else contrast, 0) ** weight
+        x, y = _halved(x), _halved(y)
+    return float(product.mean())
+
+
+def _ssim(x: Floats, y: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(3,) SSIM, and (3,) its part of contrast and structure."""
+    c1, c2 = STABILISERS
+    mean_x, mean_y = _smooth(x), _smooth(y)
+    square_x, square_y, both = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
+    variance = _smooth(x * x) + _smooth(y * y) - square_x - square_y
+    contrast = (2 * (_smooth(x * y) - both) + c2) / (variance + c2)
+    similarity = contrast * (2 * both + c1) / (square_x + square_y + c1)
+    return similarity.mean((0, 1), np.float64), contrast.mean((0, 1), np.float64)
+
+
+def _smooth(x: Floats) -> Floats:
+    """Gaussian means where the whole window is inside."""
+    edge = WINDOW // 2
+    return cv2.GaussianBlur(x, (WINDOW, WINDOW), SIGMA)[edge:-edge, edge:-edge]  # type: ignore[return-value]
+
+
+def _halved(x: Floats) -> Floats:
+    """Means of two by two; an odd last row or column is left out."""
+    height, width = (n // 2 * 2 for n in x.shape[:2])
+    even = x[:height, :width]
+    return cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]

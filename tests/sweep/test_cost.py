@@ -1,0 +1,76 @@
+"""What a run costs: operations by hand, and sums in closed form."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import config as configs
+from bench.cli import main
+from bench.sweep import cost
+from bench.sweep.plan import plan
+
+
+def test_operations_of_a_convolution_are_those_counted_by_hand() -> None:
+    layer = torch.nn.Conv2d(3, 8, 3, padding=1)
+
+    @torch.inference_mode()
+    def run() -> None:
+        layer(torch.zeros(1, 3, 10, 12))
+
+    assert cost._macs(run) == 10 * 12 * 8 * 3 * 3 * 3
+
+
+def step(name: str, times: int, seconds: float, on_gpu: bool = False, kept: int = 0) -> cost.Cost:
+    return cost.Cost("set", name, "bpg", seconds, on_gpu, 0.5, times, kept)
+
+
+def test_estimate_is_the_sum_over_steps_and_images() -> None:
+    found = cost.estimate(
+        [
+            step("encode", 5, 0.2, kept=8192),
+            step("decode", 10, 0.02),
+            step("predict", 6, 0.5, on_gpu=True, kept=4096),
+        ],
+        7200,
+    )
+    assert found == [
+        cost.Estimate(
+            "set",
+            7200,
+            encodes=36000,
+            core_hours=pytest.approx(2 * (5 * 0.2 + 10 * 0.02)),
+            gpu_hours=pytest.approx(2 * 6 * 0.5),
+            gigabytes=pytest.approx(7200 * (5 * 8192 + 6 * 4096) / 1e9),
+        )
+    ]
+    assert step("encode", 5, 0.2).ms_per_megapixel == pytest.approx(400)
+
+
+def test_every_step_of_a_config_is_measured(config: Path, pictures: Path) -> None:
+    described = configs.narrowed(configs.load(config), data_root={"": str(pictures)})
+    (experiment,) = plan(described, torch.device("cpu"), None)
+    costs = list(cost.measured(experiment, 2))
+    assert [(c.step, c.what, c.times) for c in costs] == [
+        ("encode", "bpg", 3),
+        ("decode", "bpg", 6),
+        ("encode", "jpeg", 3),
+        ("decode", "jpeg", 6),
+        ("predict", "mini_classifier", 7),
+    ]
+    assert all(c.seconds > 0 for c in costs)
+    network = experiment.models[0].network.network
+    assert costs[-1].parameters == sum(p.numel() for p in network.parameters())
+    assert costs[-1].macs_per_pixel
+    assert costs[-1].macs_per_pixel > 1000
+
+
+def test_the_command_writes_its_table(
+    config: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["cost", config, "--data-root", pictures, "--pictures", 1, "--images", 5000]
+    assert main([*map(str, words), "--out", str(tmp_path / "costs.csv")]) == 0
+    header, *rows = (tmp_path / "costs.csv").read_text().splitlines()
+    assert header.startswith("dataset,step,what,seconds")
+    assert len(rows) == 5
+    assert "5,000 images: 30,000 encodes" in capsys.readouterr().out
