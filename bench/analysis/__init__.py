@@ -2,26 +2,25 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from bench.analysis.bdrate import bd_table
-from bench.analysis.curves import measure, points_table
-from bench.analysis.equal_accuracy import equal_accuracy_table
+from bench.analysis.curves import measure, point_rows
+from bench.analysis.equal_accuracy import equal_accuracy_rows
+from bench.analysis.fidelity import fidelity_rows
+from bench.analysis.means import mean_rows
+from bench.analysis.pairs import against_anchor, bd_rows, pair_rows
+from bench.analysis.prepared import prepared
 from bench.analysis.results import load
-from bench.analysis.spreadsheet import guarded
-from bench.atomic import atomic
+from bench.results.rows import Tables
 
 __all__ = ["analyse"]
 
 
-def analyse(results_folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compute and write `points.csv`, `bd.csv` and `equal_accuracy.csv`; return the first two.
+def analyse(results_folder: Path) -> Tables:
+    """Compute and write `points.csv`, `bd.csv`, `equal_accuracy.csv`, `pairs.csv`, `means.csv` and
+    `fidelity.csv`; return their rows.
 
-    Their columns are `curves.POINT_COLUMNS`, `bdrate.BD_COLUMNS` and
-    `equal_accuracy.EQUAL_COLUMNS`; an empty field is an undefined
-    or withheld number. Floats are written so that reading gives the same ones back, and text so
-    that `spreadsheet.unguarded` does. Raises ResultsError for a folder that is missing, unfinished,
-    damaged or of another schema, OSError where it cannot be written.
+    None, in the files an empty field, is an undefined or withheld number. Raises ResultsError for a
+    folder that is missing, unfinished, damaged or of another schema, OSError where it cannot be
+    written.
     """
     results = load(results_folder)
     measurements = [
@@ -30,18 +29,16 @@ def analyse(results_folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         for model in experiment.models
     ]
     analysis = results.manifest.analysis
-    points = points_table(measurements, analysis.policy)
-    bd = bd_table(measurements, analysis.policy, analysis.within)
-    equal = equal_accuracy_table(measurements, analysis.policy, analysis.within)
-    _write(points, results_folder / "points.csv")
-    _write(bd, results_folder / "bd.csv")
-    _write(equal, results_folder / "equal_accuracy.csv")
-    return points, bd
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    """Write CSV in which a spreadsheet finds no formula."""
-    text = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    table = table.assign(**{name: table[name].map(guarded) for name in text})
-    with atomic(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
+    curves = prepared(measurements, analysis)
+    compared = against_anchor(curves)
+    equal = equal_accuracy_rows(curves)
+    tables = Tables(
+        points=point_rows(measurements, analysis.policy),
+        bd=bd_rows(compared),
+        equal_accuracy=equal,
+        pairs=pair_rows(curves),
+        means=mean_rows(compared),
+        fidelity=fidelity_rows(results, measurements, equal),
+    )
+    tables.write(results_folder)
+    return tables

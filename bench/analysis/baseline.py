@@ -1,65 +1,44 @@
 """A baseline: what a run measured, kept small enough to be committed and compared with later.
 
-`NAME.json` holds fingerprints and operating points; beside it, in `NAME.<task>.parquet` and
-`NAME.images.parquet`, lie the statistics and the bits of every image, from which a paired interval
-is computed. A results folder can stand in for a baseline file: `Side` is either.
+`bench.results.baseline` says what lies in its files, from which a paired interval is computed. A
+results folder can stand in for a baseline file: `Side` is either.
 """
 
-import hashlib
-import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from bench.analysis import fingerprints
 from bench.analysis.bootstrap import too_few
 from bench.analysis.curves import Curve, measure, prepare
-from bench.analysis.files import (
-    ResultsError,
-    check_columns,
-    is_folder,
-    parse_table,
-    read_bytes,
-    read_json,
-)
-from bench.analysis.results import (
-    IMAGE_KINDS,
-    UNCOMPRESSED,
+from bench.analysis.results import Results, check_images, load
+from bench.results import baseline as files
+from bench.results.baseline import RATES, Baseline, Environment, labelled, of_point
+from bench.results.files import ResultsError, is_folder
+from bench.results.manifest import (
     Analysis,
+    Device,
     Experiment,
     Failure,
-    Int,
+    Machine,
     Manifest,
     Model,
-    Results,
-    check_images,
-    check_manifest,
-    load,
-    validated,
+    check,
 )
-from bench.atomic import atomic, write_text
-from bench.atomic import checksum as _checksum
-from bench.tasks import TASKS
+from bench.results.names import MANIFEST, UNCOMPRESSED
+from bench.tasks import scored, scored_names
 from bench.tasks.base import Metric
 
-FORMAT, VERSION = "rabench baseline", 1
 DIGITS = 10
 """Significant ones of every number in the JSON: rounding of other machines stays out of diffs."""
 SMALL = 0.002
 """Least tolerance of an accuracy across machines, in the metric's unit."""
-
-RATES = ["dataset", "view", "method", "qp", "index", "image", "bits", "width", "height"]
-POINT = ["dataset", "model", "method", "qp"]
 
 Floats = NDArray[np.float64]
 
@@ -139,11 +118,11 @@ def open_side(path: Path) -> Side:
 
 def _folder(path: Path) -> Side:
     results = load(path)
-    fingerprints.require(results.manifest, str(path / "manifest.json"))
+    fingerprints.require(results.manifest, str(path / MANIFEST))
     tolerances = {
-        e.dataset: default_tolerance(TASKS[e.task].metrics, e.n_images)
+        e.dataset: default_tolerance(task.metrics, e.n_images)
         for e in results.manifest.experiments
-        if e.task in TASKS
+        if (task := scored(e.task))
     }
     return Side(path, results.manifest, results, tolerances=tolerances)
 
@@ -170,46 +149,39 @@ def write(folder: Path, file: Path) -> list[Path]:
     if file.suffix != ".json":
         raise ResultsError(f"{file}: a baseline file is called NAME.json")
     side = _folder(folder)
+    manifest = side.manifest
     if not list(side.models()):
-        raise ResultsError(f"{folder / 'manifest.json'}: experiments: empty, nothing was measured")
-    content: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "analysis": side.manifest.analysis.model_dump(),
-        "environment": {
-            "versions": side.manifest.versions,
-            "device": fingerprints.device_of(side.manifest),
-        },
-        "experiments": [_described(side, e) for e in side.manifest.experiments],
-        "failures": [f.model_dump() for f in side.manifest.failures],
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    written = _write_tables(side, file)
-    content["statistics"] = {path.name: _sha256(path.read_bytes()) for path in written}
-    content["checksum"] = _checksum(content)
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_text(file, text + "\n")
-    return [file, *written]
+        raise ResultsError(f"{folder / MANIFEST}: experiments: empty, nothing was measured")
+    device = manifest.device or Device()
+    baseline = Baseline(
+        analysis=manifest.analysis,
+        environment=Environment(
+            versions=manifest.versions, device=Machine(kind=device.kind, name=device.name)
+        ),
+        experiments=tuple(_described(side, e) for e in manifest.experiments),
+        failures=manifest.failures,
+    )
+    return files.write(file, baseline, _tables(side))
 
 
-def _described(side: Side, experiment: Experiment) -> dict[str, Any]:
-    described = experiment.model_dump(exclude={"images", "models"})
-    described["tolerance"] = side.tolerances.get(experiment.dataset, {})
-    described["models"] = [
-        model.model_dump() | _points(side, experiment, model) for model in experiment.models
-    ]
-    return described
+def _described(side: Side, experiment: Experiment) -> files.Experiment:
+    fields = experiment.model_dump(exclude={"images", "models"})
+    return files.Experiment(
+        **fields,
+        tolerance=side.tolerances.get(experiment.dataset, {}),
+        models=tuple(_described_model(side, experiment, model) for model in experiment.models),
+    )
 
 
-def _points(side: Side, experiment: Experiment, model: Model) -> dict[str, Any]:
+def _described_model(side: Side, experiment: Experiment, model: Model) -> files.Model:
     failures, analysis = side.manifest.failures, _no_resamples(side.manifest.analysis)
     scores = side.scores(experiment, model, list(experiment.methods), failures, analysis)
     names = [m.name for m in scores.metrics]
 
-    def numbers(values: Floats) -> dict[str, float | None]:
+    def numbers(values: Floats) -> files.Numbers:
         return {n: _rounded(v) for n, v in zip(names, values.tolist(), strict=True)}
 
-    points: dict[str, dict[str, Any]] = {}
+    points: dict[str, dict[int, files.Numbers]] = {}
     for method, by_qp in scores.points.items():
         points[method] = {}
         for qp, (bpp, values) in by_qp.items():
@@ -218,8 +190,13 @@ def _points(side: Side, experiment: Experiment, model: Model) -> dict[str, Any]:
                     f"{side.path}: {names[0]} of {experiment.dataset}, {model.name}, {method}, QP "
                     f"{qp} is undefined: nothing could be compared with it"
                 )
-            points[method][str(qp)] = {"bpp": _rounded(float(bpp[0])), **numbers(values[0])}
-    return {"n_measured": scores.n_images, "clean": numbers(scores.clean), "points": points}
+            points[method][qp] = {"bpp": _rounded(float(bpp[0])), **numbers(values[0])}
+    return files.Model(
+        **model.model_dump(),
+        n_measured=scores.n_images,
+        clean=numbers(scores.clean),
+        points=points,
+    )
 
 
 def _no_resamples(analysis: Analysis) -> Analysis:
@@ -230,83 +207,25 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
 
 
-def _write_tables(side: Side, file: Path) -> list[Path]:
+def _tables(side: Side) -> dict[str, pa.Table]:
+    """The bits of every image, and the statistics by task."""
     if side.results is None:
         raise ResultsError(f"{side.path}: a baseline is made from a results folder")
     images = side.results.images[RATES].sort_values(RATES[:5], ignore_index=True)
     tables = {"images": pa.Table.from_pandas(images, preserve_index=False)}
     for task in sorted({e.task for e in side.manifest.experiments}):
         parts = [
-            _labelled(side.results.statistics(e, m, method, qp), e.dataset, m.name, method, qp)
+            labelled(side.results.statistics(e, m, method, qp), e.dataset, m.name, method, qp)
             for e, m in side.models()
             if e.task == task
             for method, qps in {UNCOMPRESSED: (None,), **e.methods}.items()
             for qp in qps
         ]
         tables[task] = pa.concat_tables(parts, promote_options="default")
-    paths = []
-    for name, table in tables.items():
-        path = file.with_suffix(f".{name}.parquet")
-        # Scores are the bulk; split into their bytes they compress best.
-        split = {"score": "BYTE_STREAM_SPLIT"} if "score" in table.column_names else None
-        named = [c for c in table.column_names if c != "score"]
-        with atomic(path) as part:
-            pq.write_table(
-                table.replace_schema_metadata(None),
-                part,
-                compression="zstd",
-                compression_level=19,
-                use_dictionary=named,
-                column_encoding=split,
-            )
-        paths.append(path)
-    return paths
+    return tables
 
 
-def _labelled(table: pa.Table, dataset: str, model: str, method: str, qp: int | None) -> pa.Table:
-    for name, value in reversed(list(zip(POINT, (dataset, model, method, qp), strict=True))):
-        kind = pa.int32() if name == "qp" else pa.string()
-        table = table.add_column(0, name, pa.array([value] * len(table), kind))
-    return table
-
-
-def _sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-# --- reading a baseline ---------------------------------------------------------------------------
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Model(Model):
-    n_measured: Int
-    clean: dict[str, float | None]
-    points: dict[str, dict[int, dict[str, float | None]]]
-
-
-class _Experiment(Experiment):
-    images: tuple[str, ...] = ()
-    models: tuple[_Model, ...]
-    tolerance: dict[str, Annotated[float, Field(ge=0)]]
-
-
-class _Environment(_Part):
-    versions: dict[str, str]
-    device: dict[str, str]
-
-
-class _Baseline(_Part):
-    format: Literal["rabench baseline"]
-    version: Literal[1]
-    checksum: str
-    analysis: Analysis
-    environment: _Environment
-    experiments: tuple[_Experiment, ...]
-    failures: tuple[Failure, ...]
-    statistics: dict[str, str]
+# --- a baseline file ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -319,16 +238,12 @@ class _Stored(Results):
         self, experiment: Experiment, model: Model, method: str, qp: int | None
     ) -> pa.Table:
         table = self.tables[experiment.task]
-        chosen = pc.is_null(table["qp"]) if qp is None else pc.equal(table["qp"], qp)
-        for name, value in zip(POINT, (experiment.dataset, model.name, method), strict=False):
-            chosen = pc.and_(chosen, pc.equal(table[name], value))
-        return table.filter(chosen).drop_columns(POINT)
+        return of_point(table, experiment.dataset, model.name, method, qp)
 
 
 def _file(path: Path) -> Side:
-    content = _content(path)
-    baseline = validated(_Baseline, content, path)
-    tables, notes = _tables(path, baseline)
+    baseline = files.read(path)
+    tables, notes = files.read_tables(path, baseline)
     manifest = Manifest(
         experiments=tuple(
             _with_images(path, e, baseline.failures, tables) for e in baseline.experiments
@@ -336,9 +251,9 @@ def _file(path: Path) -> Side:
         analysis=baseline.analysis,
         failures=baseline.failures,
         versions=baseline.environment.versions,
-        device=baseline.environment.device,
+        device=Device(**baseline.environment.device.model_dump()),
     )
-    check_manifest(path, manifest)
+    check(path, manifest)
     fingerprints.require(manifest, str(path))
     images = tables.pop("images").to_pandas() if tables else pd.DataFrame(columns=RATES)
     check_images(path, images, manifest)
@@ -352,54 +267,11 @@ def _file(path: Path) -> Side:
     )
 
 
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path, "baseline")
-    except FileNotFoundError:
-        raise ResultsError(
-            f"{path}: there is no such baseline or results folder; `run_bench.py baseline RESULTS "
-            f"{path}` makes one"
-        ) from None
-    if content.get("format") != FORMAT:
-        raise ResultsError(f"{path}: format: this is no baseline of `run_bench.py baseline`")
-    if content.get("version") != VERSION:
-        raise ResultsError(
-            f"{path}: version: {content.get('version')!r}, this rabench reads {VERSION}; make "
-            "the baseline anew"
-        )
-    if content.get("checksum") != _checksum(content):
-        raise ResultsError(
-            f"{path}: checksum: it does not fit the rest of the file, which was edited by hand, "
-            "merged or damaged; make the baseline anew from a run"
-        )
-    return content
-
-
-def _tables(path: Path, baseline: _Baseline) -> tuple[dict[str, pa.Table], tuple[str, ...]]:
-    """By task, and `images`; nothing at all if one is not there."""
-    tables = {}
-    for name, digest in baseline.statistics.items():
-        if not re.fullmatch(r"[^/\\]+\.parquet", name):
-            raise ResultsError(f"{path}: statistics.{name}: this is no Parquet file beside it")
-        file = path.with_name(name)
-        if not file.exists():
-            return {}, (f"{file} is missing: point estimates are judged alone",)
-        data = read_bytes(file)
-        if _sha256(data) != digest:
-            raise ResultsError(
-                f"{path}: statistics.{name}: {file} is not the file that this baseline was written "
-                "with; restore it, or make the baseline anew"
-            )
-        tables[name.removesuffix(".parquet").rpartition(".")[2]] = parse_table(file, data)
-    missing = {"images", *(e.task for e in baseline.experiments)} - tables.keys()
-    if missing:
-        raise ResultsError(f"{path}: statistics: no file for {', '.join(sorted(missing))}")
-    check_columns(path, tables["images"], {name: IMAGE_KINDS[name] for name in RATES})
-    return tables, ()
-
-
 def _with_images(
-    path: Path, experiment: _Experiment, failures: Sequence[Failure], tables: dict[str, pa.Table]
+    path: Path,
+    experiment: files.Experiment,
+    failures: Sequence[Failure],
+    tables: dict[str, pa.Table],
 ) -> Experiment:
     """With the names of its images, as far as anything says them."""
     said = [(f.index, f.image) for f in failures if f.dataset == experiment.dataset]
@@ -419,12 +291,12 @@ def _with_images(
     return Experiment.model_validate(fields | {"images": names})
 
 
-def _scores(path: Path, experiment: _Experiment, model: _Model) -> Scores:
-    task = TASKS.get(experiment.task)
+def _scores(path: Path, experiment: files.Experiment, model: files.Model) -> Scores:
+    task = scored(experiment.task)
     if task is None:
         raise ResultsError(
             f"{path}: task {experiment.task!r} of {experiment.dataset}; there are: "
-            f"{', '.join(TASKS)}"
+            f"{', '.join(scored_names())}"
         )
     metrics = tuple(m for m in task.metrics if m.name in model.clean)
     where = f"{path}: {experiment.dataset}, {model.name}"
@@ -436,7 +308,7 @@ def _scores(path: Path, experiment: _Experiment, model: _Model) -> Scores:
                 f"{where}: points.{method}: should be of QP {', '.join(map(str, qps))}"
             )
 
-    def row(values: dict[str, float | None]) -> Floats:
+    def row(values: files.Numbers) -> Floats:
         return np.array([[_or_nan(values.get(m.name)) for m in metrics]])
 
     points = {

@@ -10,7 +10,6 @@ import numpy as np
 from bench.analysis import judge
 from bench.analysis.baseline import Scores, Side, open_side
 from bench.analysis.curves import Curve
-from bench.analysis.files import ResultsError
 from bench.analysis.fingerprints import (
     Difference,
     differences,
@@ -20,7 +19,8 @@ from bench.analysis.fingerprints import (
     subject,
 )
 from bench.analysis.judge import NONE_MOVED, Change, Relative, Word
-from bench.analysis.results import Experiment, Failure, Model
+from bench.results.files import ResultsError
+from bench.results.manifest import Experiment, Failure, Model
 
 Verdict = Literal["better", "same", "worse", "new", "missing", "failed", "not comparable"]
 
@@ -274,42 +274,26 @@ class _Pair:
     def _row(
         self, method: str, has_moved: bool, moved: list[str], before: Scores, after: Scores
     ) -> Row:
-        anchor, policy = self.experiment.anchor, self.before.manifest.analysis.policy
-        interpolation = self.before.manifest.analysis.interpolation
-        changed = self._subject(method)
-        reasons: list[str] = []
+        anchor, analysis = self.experiment.anchor, self.before.manifest.analysis
         chance = before.obstacle or after.obstacle
         rows = slice(1) if chance else slice(None)
-        old, new = (side.curves(method, policy)[rows] for side in (before, after))
+        old, new = (side.curves(method, analysis.policy)[rows] for side in (before, after))
+        own = judge.own_change(old, new, analysis.interpolation) if has_moved else NONE_MOVED
         relative = None
+        reasons: list[str] = []
         if method != anchor:
             relative = self._relative(method, before, after, slice(1))
             if anchor in moved:
                 reasons.append(f"the anchor {anchor} moved, too: see its own row")
-        own = judge.own_change(old, new, interpolation) if has_moved else NONE_MOVED
-        verdict: Verdict = "same"
-        failed = self._newly_failed(method)
-        without = [_without_value(side, method) for side in (before, after)]
-        if failed:
-            verdict = "failed"
-            reasons.append(f"newly fails on {failed}")
-        elif without[0]:
-            verdict = "not comparable"
-            reasons.append(f"the baseline has no value at QP {', '.join(map(str, without[0]))}")
-        elif without[1]:
-            verdict = "failed"
-            reasons.append(f"no value any more at QP {', '.join(map(str, without[1]))}")
-        elif has_moved and chance:
+        verdict, why = self._lost(method, before, after)
+        if not why and has_moved and chance:
             verdict = "same" if abs(own.percent) <= self.threshold else "not comparable"
-            reasons.append(f"not told from chance: {chance}")
-        elif has_moved:
-            verdict, why = weighed(own, old, new, self.threshold, interpolation)
+            why = [f"not told from chance: {chance}"]
+        elif not why and has_moved:
             # A moved anchor would fake a change of the method, or hide one.
-            if relative and anchor not in moved and verdict != "better":
-                verdict, why = self._against_anchor(verdict, why, method, before, after)
-            reasons += why
-            if not changed:
-                verdict = self._unexplained(method, verdict, before, after, reasons)
+            still = relative is not None and anchor not in moved
+            verdict, why = self._weighed(method, own, (old, new), still, before, after)
+        reasons += why
         if has_moved and len(old) == 1 and not chance:
             reasons.append("point estimates alone: there are no statistics for an interval")
         return Row(
@@ -322,9 +306,37 @@ class _Pair:
             anchor if relative else "",
             relative.before if relative else np.nan,
             relative.after if relative else np.nan,
-            changed,
+            self._subject(method),
             tuple(reasons),
         )
+
+    def _lost(self, method: str, before: Scores, after: Scores) -> tuple[Verdict, list[str]]:
+        """The verdict where a side lacks something; `same` and no reason where none does."""
+        if failed := self._newly_failed(method):
+            return "failed", [f"newly fails on {failed}"]
+        if qps := _without_value(before, method):
+            return "not comparable", [f"the baseline has no value at QP {', '.join(map(str, qps))}"]
+        if qps := _without_value(after, method):
+            return "failed", [f"no value any more at QP {', '.join(map(str, qps))}"]
+        return "same", []
+
+    def _weighed(
+        self,
+        method: str,
+        own: Change,
+        curves: tuple[Sequence[Curve], Sequence[Curve]],
+        anchor_is_still: bool,
+        before: Scores,
+        after: Scores,
+    ) -> tuple[Verdict, list[str]]:
+        """The verdict on a curve that moved."""
+        interpolation = self.before.manifest.analysis.interpolation
+        verdict, why = weighed(own, *curves, self.threshold, interpolation)
+        if anchor_is_still and verdict != "better":
+            verdict, why = self._against_anchor(verdict, why, method, before, after)
+        if self._subject(method):
+            return verdict, why
+        return self._unexplained(method, verdict, why, before, after)
 
     def _relative(self, method: str, before: Scores, after: Scores, rows: slice) -> Relative:
         """Against the anchor on both sides, on those of the resamples."""
@@ -363,22 +375,22 @@ class _Pair:
         return ", ".join(names[:3]) + more
 
     def _unexplained(
-        self, method: str, verdict: Verdict, before: Scores, after: Scores, reasons: list[str]
-    ) -> Verdict:
-        """A change although no fingerprint of what is judged changed; adds what is to be said."""
+        self, method: str, verdict: Verdict, why: list[str], before: Scores, after: Scores
+    ) -> tuple[Verdict, list[str]]:
+        """A change although no fingerprint of what is judged changed."""
         equal_bits = all(
             np.isclose(before.points[method][qp][0][0], bpp[0], CLOSE, 0)
             for qp, (bpp, _) in after.points[method].items()
         )
         elsewhere = bool(_elsewhere(self.before, self.after))
         if equal_bits and elsewhere and self._within_tolerance(method, before, after):
-            reasons.append("the bits are equal, the accuracy within the tolerance across machines")
-            return "same"
-        reasons.append(
+            said = "the bits are equal, the accuracy within the tolerance across machines"
+            return "same", [*why, said]
+        said = (
             f"no fingerprint of the method changed, the {'accuracy' if equal_bits else 'bits'} did"
             + (": the environment differs" if elsewhere else ": code outside them, or chance")
         )
-        return verdict
+        return verdict, [*why, said]
 
     def _within_tolerance(self, method: str, before: Scores, after: Scores) -> bool:
         return all(

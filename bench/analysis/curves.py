@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -18,31 +19,13 @@ from bench.analysis.bootstrap import (
     obstacle,
     resample_weights,
 )
-from bench.analysis.files import ResultsError
-from bench.analysis.results import UNCOMPRESSED, Experiment, Model, Results
-from bench.tasks import TASKS
-from bench.tasks.base import Metric, Task
-
-POINT_COLUMNS = [
-    "dataset",
-    "task",
-    "model",
-    "method",
-    "qp",
-    "bpp",
-    "bpp_total",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "n_images",
-    "n_failed",
-    "bca_low",
-    "bca_high",
-    "change",
-    "curve_bpp",
-    "curve_value",
-]
+from bench.analysis.results import Results
+from bench.results.files import ResultsError
+from bench.results.manifest import Experiment, Model
+from bench.results.names import MANIFEST, UNCOMPRESSED
+from bench.results.rows import PointRow, distinct, known
+from bench.tasks import Scored, scored, scored_names
+from bench.tasks.base import Metric
 
 POLICIES = ("pareto", "isotonic", "raw")
 
@@ -80,10 +63,18 @@ class Measurement:
     metrics: tuple[Metric, ...]
     """The task's, but for optional ones that this model does not have."""
     points: tuple[OperatingPoint, ...]
-    n_images: int
-    n_failed: int
+    surviving: NDArray[np.bool_]
+    """(images of the data set,) see `Results.surviving`"""
     obstacle: str = ""
     """Why the resamples say nothing, so that there are no intervals; empty if they do."""
+
+    @property
+    def n_images(self) -> int:
+        return int(self.surviving.sum())
+
+    @property
+    def n_failed(self) -> int:
+        return len(self.surviving) - self.n_images
 
     @property
     def rows(self) -> int:
@@ -107,50 +98,28 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
 
     Raises ResultsError if the folder lacks something that it should hold.
     """
-    task = TASKS.get(experiment.task)
+    task = scored(experiment.task)
     if task is None:
         raise ResultsError(
-            f"{results.root / 'manifest.json'}: task {experiment.task!r}; there are: "
-            f"{', '.join(TASKS)}"
+            f"{results.root / MANIFEST}: task {experiment.task!r}; there are: "
+            f"{', '.join(scored_names())}"
         )
     surviving = results.surviving(experiment, model)
     analysis = results.manifest.analysis
     hindered = obstacle(int(surviving.sum()), analysis.resamples)
     count = 0 if hindered else analysis.resamples
     resamples = resample_weights(surviving, count, analysis.seed, experiment.dataset)
-    weights = np.vstack([resamples, jackknife_weights(surviving)])
-    unknown = np.full(len(weights), np.nan)
-
-    def values(method: str, qp: int | None) -> Floats:
-        table = results.statistics(experiment, model, method, qp)
-        try:
-            _check_schema(table, task)
-            return task.score(table, weights)
-        except (ArithmeticError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
-            raise ResultsError(
-                f"{results.root}: the statistics of {experiment.dataset}, {model.name}, {method}, "
-                f"QP {qp} do not fit task {task.name} or the {len(surviving)} images: {error}"
-            ) from error
-
-    def point(method: str, qp: int | None, bpp: Floats, bpp_total: float) -> OperatingPoint:
-        scores, n = values(method, qp), len(resamples)
-        return OperatingPoint(method, qp, scores[:n], bpp[:n], bpp_total, scores[n:], bpp[n:])
-
-    planned: list[tuple[str, int | None, Floats, float]] = [(UNCOMPRESSED, None, unknown, np.nan)]
-    for method, qps in experiment.methods.items():
-        for qp in qps:
-            bits, pixels = results.rates(experiment, model, method, qp)
-            bits, pixels = bits[surviving], pixels[surviving]
-            drawn = weights[:, surviving]
-            if surviving.any():
-                bpp = drawn @ (bits / pixels) / drawn.sum(axis=1)
-                bpp_total = float(bits.sum() / pixels.sum())
-            else:
-                bpp, bpp_total = unknown, np.nan
-            planned.append((method, qp, bpp, bpp_total))
+    scoring = _Scoring(
+        results, experiment, model, task, surviving, resamples, jackknife_weights(surviving)
+    )
+    grid = [(method, qp) for method, qps in experiment.methods.items() for qp in qps]
+    rates = [scoring.no_rates, *(scoring.rates(method, qp) for method, qp in grid)]
     # Threads: nearly all of the time is spent in numpy and scipy, which let go of the interpreter.
     pool = joblib.Parallel(n_jobs=-1, prefer="threads")
-    points: list[OperatingPoint] = pool(joblib.delayed(point)(*arguments) for arguments in planned)
+    points: list[OperatingPoint] = pool(
+        joblib.delayed(scoring.point)(method, qp, *rate)
+        for (method, qp), rate in zip([(UNCOMPRESSED, None), *grid], rates, strict=True)
+    )
     kept = [
         k
         for k, metric in enumerate(task.metrics)
@@ -163,11 +132,61 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
     ]
     if not hindered and all(map(_is_constant, points)):
         hindered = "all images give the same numbers"
-    n = int(surviving.sum())
-    return Measurement(experiment, model, metrics, tuple(points), n, len(surviving) - n, hindered)
+    return Measurement(experiment, model, metrics, tuple(points), surviving, hindered)
 
 
-def _check_schema(table: pa.Table, task: Task) -> None:
+@dataclass(frozen=True)
+class _Scoring:
+    """What all operating points of one (dataset, task, model) share."""
+
+    results: Results
+    experiment: Experiment
+    model: Model
+    task: Scored[Any, Any]
+    surviving: NDArray[np.bool_]
+    """(n_images,)"""
+    resamples: NDArray[np.int64]
+    """(1 + resamples, n_images) weights"""
+    groups: NDArray[np.int64]
+    """(groups, n_images) weights"""
+
+    @cached_property
+    def weights(self) -> NDArray[np.int64]:
+        return np.vstack([self.resamples, self.groups])
+
+    @property
+    def no_rates(self) -> tuple[Floats, float]:
+        return np.full(len(self.weights), np.nan), np.nan
+
+    def rates(self, method: str, qp: int) -> tuple[Floats, float]:
+        """bpp by each row of the weights, and total bpp. Raises ResultsError."""
+        bits, pixels = self.results.rates(self.experiment, self.model, method, qp)
+        if not self.surviving.any():
+            return self.no_rates
+        bits, pixels = bits[self.surviving], pixels[self.surviving]
+        drawn = self.weights[:, self.surviving]
+        bpp = drawn @ (bits / pixels) / drawn.sum(axis=1)
+        return bpp, float(bits.sum() / pixels.sum())
+
+    def point(self, method: str, qp: int | None, bpp: Floats, bpp_total: float) -> OperatingPoint:
+        """Raises ResultsError."""
+        scores, n = self._scores(method, qp), len(self.resamples)
+        return OperatingPoint(method, qp, scores[:n], bpp[:n], bpp_total, scores[n:], bpp[n:])
+
+    def _scores(self, method: str, qp: int | None) -> Floats:
+        table = self.results.statistics(self.experiment, self.model, method, qp)
+        try:
+            _check_schema(table, self.task)
+            return self.task.score(table, self.weights)
+        except (ArithmeticError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
+            raise ResultsError(
+                f"{self.results.root}: the statistics of {self.experiment.dataset}, "
+                f"{self.model.name}, {method}, QP {qp} do not fit task {self.task.name} or the "
+                f"{len(self.surviving)} images: {error}"
+            ) from error
+
+
+def _check_schema(table: pa.Table, task: Scored[Any, Any]) -> None:
     """Raises ValueError where a column is missing, of another type, or empty where it must not."""
     for wanted in task.statistics([], []).schema:
         if wanted.name not in table.column_names:
@@ -185,64 +204,73 @@ def _is_constant(point: OperatingPoint) -> bool:
     return np.allclose(rows, rows[0], 1e-9, 1e-9, equal_nan=True)
 
 
-def points_table(measurements: Sequence[Measurement], policy: str) -> pd.DataFrame:
-    """points.csv: a row per operating point and metric, columns `POINT_COLUMNS`.
-
-    bpp in bits per pixel, value and interval in the metric's own unit, qp an integer or empty.
-    Intervals ci_low … ci_high are freed of the resamples' bias, see `bootstrap.interval`. change:
-    what the policy did to the point (see `Curve`), empty for nothing; curve_bpp and curve_value:
-    where BD-rates see the point, empty if it was dropped, the mean of its pool if it was pooled.
-    """
-    rows = [row for m in measurements for row in _point_rows(m, policy)]
-    table = pd.DataFrame(rows, columns=POINT_COLUMNS)
-    return table.astype({"qp": "Int64"}).drop_duplicates(
-        ["dataset", "task", "model", "method", "qp", "metric"], ignore_index=True
-    )
+def point_rows(measurements: Sequence[Measurement], policy: str) -> list[PointRow]:
+    """A row per operating point and metric."""
+    rows = (row for m in measurements for row in _rows(m, policy))
+    return distinct(rows, lambda r: (r.dataset, r.task, r.model, r.method, r.qp, r.metric))
 
 
-def _point_rows(m: Measurement, policy: str) -> Iterator[tuple[object, ...]]:
-    placed: dict[tuple[str, int | None, int], tuple[str, float, float]] = {}
-    for method in m.experiment.methods:
-        for k, metric in enumerate(m.metrics):
-            sign = 1.0 if metric.higher_is_better else -1.0
-            points = m.of(method)
-            curve = prepare(
-                np.array([p.bpp[0] for p in points]),
-                np.array([sign * p.values[0, k] for p in points]),
-                policy,
-            )
-            changes = dict(curve.changes)
-            for i, point in enumerate(points):
-                at = next((v for v, made_of in enumerate(curve.members) if i in made_of), None)
-                place = (
-                    (np.nan, np.nan) if at is None else (curve.rate[at], sign * curve.quality[at])
-                )
-                placed[method, point.qp, k] = (changes.get(i, ""), *place)
+def _rows(m: Measurement, policy: str) -> Iterator[PointRow]:
+    placed = {
+        (method, qp, k): place
+        for method in m.experiment.methods
+        for k in range(len(m.metrics))
+        for qp, place in _places(m, method, k, policy)
+    }
+    nowhere = _Place("", np.nan, np.nan)
     for point in m.points:
-        for k, metric in enumerate(m.metrics):
-            value, resampled = point.values[0, k], point.values[1:, k]
-            bounds = m.interval(resampled, around=value)
-            accelerated = (
-                bounds if bounds.reason else bca(resampled, value, point.values_without[:, k])
-            )
-            yield (
-                m.experiment.dataset,
-                m.experiment.task,
-                m.model.name,
-                point.method,
-                point.qp,
-                point.bpp[0],
-                point.bpp_total,
-                metric.name,
-                value,
-                bounds.low,
-                bounds.high,
-                m.n_images,
-                m.n_failed,
-                accelerated.low,
-                accelerated.high,
-                *placed.get((point.method, point.qp, k), ("", np.nan, np.nan)),
-            )
+        for k in range(len(m.metrics)):
+            yield _row(m, point, k, placed.get((point.method, point.qp, k), nowhere))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What the policy did to a point, and where BD-rates see it, NaN if nowhere."""
+
+    change: str
+    bpp: float
+    value: float
+
+
+def _places(
+    m: Measurement, method: str, k: int, policy: str
+) -> Iterator[tuple[int | None, _Place]]:
+    """By QP, those of a method on metric k."""
+    sign = 1.0 if m.metrics[k].higher_is_better else -1.0
+    points = m.of(method)
+    rates = np.array([p.bpp[0] for p in points])
+    curve = prepare(rates, np.array([sign * p.values[0, k] for p in points]), policy)
+    changes = dict(curve.changes)
+    for i, point in enumerate(points):
+        at = next((v for v, made_of in enumerate(curve.members) if i in made_of), None)
+        seen = (np.nan, np.nan) if at is None else (curve.rate[at], sign * curve.quality[at])
+        yield point.qp, _Place(changes.get(i, ""), *seen)
+
+
+def _row(m: Measurement, point: OperatingPoint, k: int, place: _Place) -> PointRow:
+    value, resampled = point.values[0, k], point.values[1:, k]
+    bounds = m.interval(resampled, around=value)
+    accelerated = bounds if bounds.reason else bca(resampled, value, point.values_without[:, k])
+    return PointRow(
+        dataset=m.experiment.dataset,
+        task=m.experiment.task,
+        model=m.model.name,
+        method=point.method,
+        qp=point.qp,
+        bpp=known(point.bpp[0]),
+        bpp_total=known(point.bpp_total),
+        metric=m.metrics[k].name,
+        value=known(value),
+        ci_low=known(bounds.low),
+        ci_high=known(bounds.high),
+        n_images=m.n_images,
+        n_failed=m.n_failed,
+        bca_low=known(accelerated.low),
+        bca_high=known(accelerated.high),
+        change=place.change,
+        curve_bpp=known(place.bpp),
+        curve_value=known(place.value),
+    )
 
 
 # --- a curve made ready for interpolation ---------------------------------------------------------
@@ -302,25 +330,8 @@ def prepare(rate: Floats, quality: Floats, policy: str) -> Curve:
             if worse == i:
                 continue
         kept.append(i)
-
     if policy == "isotonic":
-        pools: list[list[int]] = []
-        for i in kept:
-            pools.append([i])
-            while len(pools) > 1 and _mean(qualities, pools[-1]) <= (
-                _mean(qualities, pools[-2]) + near
-            ):
-                last = pools.pop()
-                pools[-1] += last
-        changes += [(i, "pooled") for pool in pools if len(pool) > 1 for i in pool]
-        pooled_rate = [
-            rates[pool[0]] if len(pool) == 1 else float(np.exp(np.mean(np.log(rate[pool]))))
-            for pool in pools
-        ]
-        pooled_quality = [_mean(qualities, pool) for pool in pools]
-        members = tuple(map(tuple, pools))
-        return Curve(np.array(pooled_rate), np.array(pooled_quality), tuple(changes), members)
-
+        return _pooled(rate, qualities, kept, near, changes)
     rising: list[int] = []
     for i in kept:
         if rising and abs(qualities[i] - qualities[rising[-1]]) <= near:
@@ -330,6 +341,34 @@ def prepare(rate: Floats, quality: Floats, policy: str) -> Curve:
         else:
             rising.append(i)
     return Curve(rate[rising], quality[rising], tuple(changes), tuple((i,) for i in rising))
+
+
+def _pooled(
+    rate: Floats,
+    qualities: list[float],
+    kept: list[int],
+    near: float,
+    changes: list[tuple[int, str]],
+) -> Curve:
+    """The points `kept`, by rising rate, with adjacent violators pooled."""
+    pools: list[list[int]] = []
+    for i in kept:
+        pools.append([i])
+        while len(pools) > 1 and _mean(qualities, pools[-1]) <= _mean(qualities, pools[-2]) + near:
+            last = pools.pop()
+            pools[-1] += last
+    pooled = [(i, "pooled") for pool in pools if len(pool) > 1 for i in pool]
+    pooled_rate = [
+        float(rate[pool[0]] if len(pool) == 1 else np.exp(np.mean(np.log(rate[pool]))))
+        for pool in pools
+    ]
+    pooled_quality = [_mean(qualities, pool) for pool in pools]
+    return Curve(
+        np.array(pooled_rate),
+        np.array(pooled_quality),
+        tuple(changes + pooled),
+        tuple(map(tuple, pools)),
+    )
 
 
 def _mean(values: list[float], positions: list[int]) -> float:

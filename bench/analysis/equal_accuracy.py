@@ -5,42 +5,18 @@ accept. Levels are the manifest's `analysis.within`, in percent of the clean sco
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.bootstrap import NONE
-from bench.analysis.curves import CurveRows, Measurement, prepare_rows
+from bench.analysis.bootstrap import NONE, Interval
+from bench.analysis.curves import CurveRows, Measurement
 from bench.analysis.interpolation import INTERPOLATIONS, values
-from bench.analysis.results import UNCOMPRESSED
-
-EQUAL_COLUMNS = [
-    "dataset",
-    "task",
-    "model",
-    "metric",
-    "anchor",
-    "method",
-    "interpolation",
-    "policy",
-    "within",
-    "target",
-    "bpp",
-    "ci_low",
-    "ci_high",
-    "change",
-    "change_low",
-    "change_high",
-    "reason",
-]
+from bench.analysis.prepared import Prepared
+from bench.results.rows import EqualAccuracyRow, distinct, known
 
 Floats = NDArray[np.float64]
-
-
-def target(clean: Floats, percent: float) -> Floats:
-    """Quality (higher meaning better) that is `percent` of the clean score below it."""
-    return clean - percent / 100 * np.abs(clean)
 
 
 def rate_at(curves: CurveRows, quality: Floats, interpolation: str) -> Floats:
@@ -50,88 +26,102 @@ def rate_at(curves: CurveRows, quality: Floats, interpolation: str) -> Floats:
         return np.exp(log_rates)
 
 
-def equal_accuracy_table(
-    measurements: Sequence[Measurement], policy: str, within: Sequence[float]
-) -> pd.DataFrame:
-    """equal_accuracy.csv: a row per method × metric × interpolation × level, `EQUAL_COLUMNS`.
-
-    within: percent of the clean score; target: the accuracy meant, in the metric's unit; bpp with
-    its interval; change: percent against the anchor's bpp at the same accuracy with its paired
-    interval, negative saves bits, empty for the anchor. reason: why a field is empty.
-    """
-    rows = [row for m in measurements for row in _rows(m, policy, within)]
-    table = pd.DataFrame(rows, columns=EQUAL_COLUMNS)
-    return table.drop_duplicates(
-        ["dataset", "task", "model", "metric", "anchor", "method", "interpolation", "within"],
-        ignore_index=True,
+def equal_accuracy_rows(prepared: Sequence[Prepared]) -> list[EqualAccuracyRow]:
+    """A row per method × metric × interpolation × level of `analysis.within`."""
+    rows = (row for p in prepared for row in _rows(p))
+    return distinct(
+        rows,
+        lambda r: (
+            *(r.dataset, r.task, r.model, r.metric, r.anchor, r.method, r.interpolation),
+            r.within,
+        ),
     )
 
 
-def _rows(m: Measurement, policy: str, within: Sequence[float]) -> Iterator[tuple[object, ...]]:
-    anchor = m.experiment.anchor
-    methods = [anchor, *(method for method in m.experiment.methods if method != anchor)]
-    clean = m.of(UNCOMPRESSED)[0]
-    for k, metric in enumerate(m.metrics):
-        sign = 1.0 if metric.higher_is_better else -1.0
-        curves = {
-            method: prepare_rows(
-                np.column_stack([p.bpp for p in m.of(method)]),
-                sign * np.column_stack([p.values[:, k] for p in m.of(method)]),
-                policy,
-            )
-            for method in methods
-        }
-        for interpolation in INTERPOLATIONS:
-            for percent in within:
-                wanted = target(sign * clean.values[:, k], percent)
-                rates = {x: rate_at(c, wanted, interpolation) for x, c in curves.items()}
-                for method in methods:
-                    rate = rates[method]
-                    change = 100 * (rate / rates[anchor] - 1)
-                    reasons = [_unreached(method, curves[method], wanted[0], sign)]
-                    around, moved = m.interval(rate[1:]), m.interval(change[1:])
-                    if np.isnan(rate[0]):
-                        around = moved = NONE
-                    else:
-                        reasons.append(around.reason)
-                    if method == anchor:
-                        change, moved = np.full(1, np.nan), NONE
-                    elif np.isnan(change[0]):
-                        moved = NONE
-                        if not np.isnan(rate[0]):
-                            reasons.append(_unreached(anchor, curves[anchor], wanted[0], sign))
-                    elif moved.reason != around.reason:
-                        reasons.append(f"change: {moved.reason}" if moved.reason else "")
-                    yield (
-                        m.experiment.dataset,
-                        m.experiment.task,
-                        m.model.name,
-                        metric.name,
-                        anchor,
-                        method,
-                        interpolation,
-                        policy,
-                        percent,
-                        sign * wanted[0],
-                        rate[0],
-                        around.low,
-                        around.high,
-                        change[0],
-                        moved.low,
-                        moved.high,
-                        "; ".join(reason for reason in reasons if reason),
-                    )
+def _rows(p: Prepared) -> Iterator[EqualAccuracyRow]:
+    anchor, n = p.m.experiment.anchor, len(p.m.points[0].values)
+    methods = [anchor, *(method for method in p.methods if method != anchor)]
+    for interpolation in INTERPOLATIONS:
+        for percent in p.analysis.within:
+            wanted = p.below_clean(percent)
+            rates = {
+                name: rate_at(method.rows, wanted, interpolation)[:n]
+                for name, method in p.methods.items()
+            }
+            level = _Level(p, percent, float(wanted[0]), rates)
+            for method in methods:
+                yield level.row(method, interpolation)
 
 
-def _unreached(method: str, curves: CurveRows, wanted: float, sign: float) -> str:
-    """Why there is no rate on the images themselves; empty if there is one."""
-    quality, rate = (v[0][~np.isnan(v[0])] for v in (curves.quality, curves.rate))
-    if np.isnan(wanted) or len(quality) < 2:
-        return f"{method} has {len(quality)} usable points, 2 are needed"
-    if (np.diff(quality) <= 0).any():
-        return f"accuracy of {method} falls somewhere as the rate rises"
-    if wanted > quality[-1]:
-        return f"{method} does not reach it: {sign * quality[-1]:.4g} at {rate[-1]:.4g} bpp"
-    if wanted < quality[0]:
-        return f"{method} stays above it down to {rate[0]:.4g} bpp, its coarsest point"
-    return ""
+@dataclass(frozen=True)
+class _Level:
+    """Every method at one accuracy."""
+
+    p: Prepared
+    percent: float
+    wanted: float
+    """Quality (higher meaning better) on the images themselves."""
+    rates: dict[str, Floats]
+    """(1 + resamples,) bpp there."""
+
+    @property
+    def m(self) -> Measurement:
+        return self.p.m
+
+    def row(self, method: str, interpolation: str) -> EqualAccuracyRow:
+        around, *reasons = self._bits(method)
+        change, moved, reason = self._change(method, around)
+        return EqualAccuracyRow(
+            dataset=self.m.experiment.dataset,
+            task=self.m.experiment.task,
+            model=self.m.model.name,
+            metric=self.p.metric.name,
+            anchor=self.m.experiment.anchor,
+            method=method,
+            interpolation=interpolation,
+            policy=self.p.analysis.policy,
+            within=self.percent,
+            target=known(self.p.sign * self.wanted),
+            bpp=known(self.rates[method][0]),
+            ci_low=known(around.low),
+            ci_high=known(around.high),
+            change=known(change),
+            change_low=known(moved.low),
+            change_high=known(moved.high),
+            reason="; ".join(filter(None, [*reasons, reason])),
+        )
+
+    def _bits(self, method: str) -> tuple[Interval, str, str]:
+        """The interval of a method's rate, and why something is missing."""
+        rate, unreached = self.rates[method], self._unreached(method)
+        if np.isnan(rate[0]):
+            return NONE, unreached, ""
+        around = self.m.interval(rate[1:])
+        return around, unreached, around.reason
+
+    def _change(self, method: str, around: Interval) -> tuple[float, Interval, str]:
+        """Against the anchor, percent; `around` is the interval of the method's own rate."""
+        anchor, rate = self.m.experiment.anchor, self.rates[method]
+        if method == anchor or np.isnan(rate[0]):
+            return np.nan, NONE, ""
+        change = 100 * (rate / self.rates[anchor] - 1)
+        if np.isnan(change[0]):
+            return np.nan, NONE, self._unreached(anchor)
+        moved = self.m.interval(change[1:])
+        new = moved.reason and moved.reason != around.reason
+        return float(change[0]), moved, f"change: {moved.reason}" if new else ""
+
+    def _unreached(self, method: str) -> str:
+        """Why a method has no rate on the images themselves; empty if it has one."""
+        curves = self.p.methods[method].rows
+        quality, rate = (v[0][~np.isnan(v[0])] for v in (curves.quality, curves.rate))
+        if np.isnan(self.wanted) or len(quality) < 2:
+            return f"{method} has {len(quality)} usable points, 2 are needed"
+        if (np.diff(quality) <= 0).any():
+            return f"accuracy of {method} falls somewhere as the rate rises"
+        if self.wanted > quality[-1]:
+            best = self.p.sign * quality[-1]
+            return f"{method} does not reach it: {best:.4g} at {rate[-1]:.4g} bpp"
+        if self.wanted < quality[0]:
+            return f"{method} stays above it down to {rate[0]:.4g} bpp, its coarsest point"
+        return ""

@@ -9,8 +9,8 @@ accuracy, which no subject touches, to a tolerance to see whether it does.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.analysis.files import ResultsError
-from bench.analysis.results import Experiment, Manifest, Model
+from bench.results.files import ResultsError
+from bench.results.manifest import Device, Experiment, Manifest, Model
 
 ENVIRONMENT = frozenset(
     ("torch", "torchvision", "timm", "mmdet", "mmcv", "mmengine", "mmpretrain", "device")
@@ -73,13 +73,9 @@ def subject(experiment: Experiment, method: str) -> Fingerprint:
 
 def environment(manifest: Manifest) -> Fingerprint:
     """Versions and machine; the number of its cores changes nothing."""
-    device = device_of(manifest)
-    return manifest.versions | {f"device's {k}": v for k, v in device.items()}
-
-
-def device_of(manifest: Manifest) -> Fingerprint:
-    device = manifest.device if isinstance(manifest.device, Mapping) else {}
-    return {str(k): str(v) for k, v in device.items() if k != "cpus"}
+    device = manifest.device or Device()
+    where = {"device's kind": device.kind, "device's name": device.name}
+    return manifest.versions | {what: said for what, said in where.items() if said}
 
 
 def require(manifest: Manifest, where: str) -> None:

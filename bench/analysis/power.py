@@ -7,9 +7,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from bench.analysis.bdrate import resampled_bd_rates
 from bench.analysis.bootstrap import MAX_UNDEFINED
 from bench.analysis.curves import Measurement
+from bench.analysis.pairs import resampled_bd_rates
 
 
 @dataclass(frozen=True)

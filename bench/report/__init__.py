@@ -13,7 +13,7 @@ def write(results: Path) -> list[Path]:
     """Write figures/, tables/ and report.html into a results folder → the files written.
 
     Reads manifest.json, points.csv, bd.csv and equal_accuracy.csv there. The same input gives the
-    same bytes. Raises ConfigError where one of them is missing, DataError where one cannot be read,
+    same bytes. Raises ConfigError or DataError where one of them is missing or cannot be read,
     OSError where nothing can be written. A figure, table or page that is there stays whole until
     the new one is.
     """

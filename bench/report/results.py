@@ -1,96 +1,13 @@
 """A results folder, read: operating points, BD-rates and the manifest."""
 
-import csv
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
-from bench.analysis.files import is_folder, read_json
-from bench.analysis.results import validated
-from bench.analysis.spreadsheet import unguarded
-from bench.errors import ConfigError, DataError
-
-UNCOMPRESSED = "uncompressed"
-T = TypeVar("T")
-Row = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One metric at one operating point. Rates in bits per pixel; None where there is no value."""
-
-    dataset: str
-    task: str
-    model: str
-    method: str
-    qp: int | None
-    bpp: float | None
-    bpp_total: float | None
-    metric: str
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-    n_images: int | None
-    n_failed: int | None
-    change: str = ""
-    """What the policy did to it before BD-rates; empty for nothing."""
-    curve_bpp: float | None = None
-    """Where BD-rates see it; None if it was dropped."""
-    curve_value: float | None = None
-
-
-@dataclass(frozen=True)
-class BDRate:
-    """A method against its anchor on one (dataset, model, metric). Percent; negative saves bits.
-
-    bd_rate is None where it is undefined, and `reason` says why; where it is defined, `reason`
-    is a remark (what the policy dropped, say) or empty. bd_metric is the mean difference in
-    accuracy at equal rate, in the metric's unit; positive is better.
-    """
-
-    dataset: str
-    task: str
-    model: str
-    metric: str
-    anchor: str
-    method: str
-    interpolation: str
-    policy: str
-    bd_rate: float | None
-    ci_low: float | None
-    ci_high: float | None
-    bd_metric: float | None
-    reason: str
-    wins: float | None = None
-    """Share of the resamples in which it saves bits."""
-
-
-@dataclass(frozen=True)
-class EqualAccuracy:
-    """Bits to stay within a few percent of the clean score, by one method.
-
-    within in percent; bpp None where the curve does not reach that accuracy, and `reason` says so;
-    change in percent against the anchor at the same accuracy, negative saves bits.
-    """
-
-    dataset: str
-    model: str
-    metric: str
-    anchor: str
-    method: str
-    interpolation: str
-    within: float
-    bpp: float | None
-    ci_low: float | None
-    ci_high: float | None
-    change: float | None
-    change_low: float | None
-    change_high: float | None
-    reason: str
+from bench.errors import ConfigError
+from bench.results import manifest as manifests
+from bench.results.manifest import Manifest
+from bench.results.names import BD, EQUAL_ACCURACY, MANIFEST, POINTS, UNCOMPRESSED
+from bench.results.rows import BDRow, EqualAccuracyRow, FidelityRow, MeanRow, PairRow, PointRow, Tables
 
 
 @dataclass(frozen=True)
@@ -102,56 +19,45 @@ class Curves:
     model: str
     metric: str
     anchor: str
-    methods: dict[str, list[Point]]
-    clean: Point | None
+    methods: dict[str, list[PointRow]]
+    clean: PointRow | None
 
 
 @dataclass(frozen=True)
 class Results:
     folder: Path
-    manifest: dict[str, Any]
-    points: list[Point]
-    bd: list[BDRate]
-    equal: list[EqualAccuracy]
+    manifest: Manifest
+    points: list[PointRow]
+    bd: list[BDRow]
+    equal: list[EqualAccuracyRow]
+    pairs: list[PairRow] = field(default_factory=list)
+    means: list[MeanRow] = field(default_factory=list)
+    fidelity: list[FidelityRow] = field(default_factory=list)
 
     @property
     def interpolation(self) -> str:
         """The one that counts; other interpolations in bd.csv stand beside it."""
-        named = str(self.analysis.get("interpolation", ""))
+        named = self.manifest.analysis.interpolation
         present = list(dict.fromkeys(row.interpolation for row in self.bd))
         return named if named in present or not present else present[0]
 
     @property
-    def analysis(self) -> dict[str, Any]:
-        value = self.manifest.get("analysis")
-        return value if isinstance(value, dict) else {}
-
-    @property
-    def resamples(self) -> int | None:
-        """How many were drawn; None where the manifest does not say."""
-        value = self.analysis.get("resamples")
-        return value if isinstance(value, int) else None
-
-    @property
-    def experiments(self) -> list[dict[str, Any]]:
-        value = self.manifest.get("experiments")
-        return [e for e in value if isinstance(e, dict)] if isinstance(value, list) else []
-
-    @property
     def random_weights(self) -> str:
         """What to say of untrained networks, naming them; empty if all are trained."""
-        names = self.manifest.get("random_weights")
-        if not isinstance(names, list) or not names:
-            return ""
-        return f"Random weights, so the numbers mean nothing: {', '.join(map(str, names))}."
+        names = ", ".join(self.manifest.random_weights)
+        return f"Random weights, so the numbers mean nothing: {names}." if names else ""
 
     def methods(self) -> list[str]:
         """Every coded method of the run: anchors first, then as configured, then as measured."""
-        configured = [m for e in self.experiments for m in (e.get("methods") or {})]
+        configured = [m for e in self.manifest.experiments for m in e.methods]
         measured = [p.method for p in self.points if p.method != UNCOMPRESSED]
         present = {*measured, *(row.method for row in self.bd)}
-        wanted = [*self._anchors(), *configured, *measured, *(row.method for row in self.bd)]
+        wanted = [*self.anchors(), *configured, *measured, *(row.method for row in self.bd)]
         return [m for m in dict.fromkeys(wanted) if m in present]
+
+    def headlines(self) -> list[tuple[str, str, str, str]]:
+        """The groups with their first metric: (dataset, task, model, metric)."""
+        return [(*group, self.metrics(group[1])[0]) for group in self.groups()]
 
     def groups(self) -> list[tuple[str, str, str]]:
         """The (dataset, task, model) measured, in the order of points.csv."""
@@ -162,27 +68,27 @@ class Results:
         return list(dict.fromkeys(p.metric for p in self.points if p.task == task))
 
     def anchor(self, dataset: str, model: str) -> str:
-        for experiment in self.experiments:
-            models = [m.get("name") for m in experiment.get("models") or [] if isinstance(m, dict)]
-            if experiment.get("dataset") == dataset and model in models and "anchor" in experiment:
-                return str(experiment["anchor"])
-        for row in self.bd:
-            if (row.dataset, row.model) == (dataset, model):
-                return row.anchor
-        return ""
+        for experiment in self.manifest.experiments:
+            if experiment.dataset == dataset and any(m.name == model for m in experiment.models):
+                return experiment.anchor
+        compared = (r.anchor for r in self.bd if (r.dataset, r.model) == (dataset, model))
+        return next(compared, "")
 
     def limited(self, dataset: str) -> bool:
         """Whether only the first images of the data set were measured."""
-        return any(e.get("dataset") == dataset and e.get("limited") for e in self.experiments)
+        return any(e.limited for e in self.manifest.experiments if e.dataset == dataset)
 
     def view(self, dataset: str, model: str) -> str:
         """Which pixels were coded, as the manifest says; empty where it does not."""
-        for experiment in self.experiments:
-            for entry in experiment.get("models") or []:
-                named = isinstance(entry, dict) and entry.get("name") == model
-                if named and experiment.get("dataset") == dataset:
-                    return str(entry.get("view", ""))
-        return ""
+        own = (e for e in self.manifest.experiments if e.dataset == dataset)
+        return next((m.view for e in own for m in e.models if m.name == model), "")
+
+    def accepted(self, curves: Curves) -> tuple[float, float] | None:
+        """The accuracies near the clean score that range_bd_rate is over, in the metric's unit."""
+        wanted = (curves.dataset, curves.model, curves.metric)
+        targets = [r.target for r in self.equal if (r.dataset, r.model, r.metric) == wanted]
+        known = [target for target in targets if target is not None]
+        return (min(known), max(known)) if known else None
 
     def curves(self) -> list[Curves]:
         return [
@@ -195,7 +101,7 @@ class Results:
         wanted = (dataset, task, model, metric)
         points = [p for p in self.points if (p.dataset, p.task, p.model, p.metric) == wanted]
         anchor = self.anchor(dataset, model)
-        methods: dict[str, list[Point]] = {}
+        methods: dict[str, list[PointRow]] = {}
         for method in sorted(self.methods(), key=lambda m: m != anchor):
             own = [p for p in points if p.method == method and p.bpp is not None]
             if own:
@@ -203,161 +109,27 @@ class Results:
         clean = next((p for p in points if p.method == UNCOMPRESSED), None)
         return Curves(dataset, task, model, metric, anchor, methods, clean)
 
-    def _anchors(self) -> list[str]:
-        return [str(e["anchor"]) for e in self.experiments if "anchor" in e] + [
-            row.anchor for row in self.bd
-        ]
-
-
-class _Part(BaseModel):
-    """What the report needs of a part of the manifest, if it is there."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class _Model(_Part):
-    name: str = ""
-    view: str = ""
-
-
-class _Experiment(_Part):
-    dataset: str = ""
-    models: list[_Model] | None = None
-    anchor: str = ""
-    methods: dict[str, list[int]] | None = None
-    limited: bool | None = None
-
-
-class _Analysis(_Part):
-    interpolation: str = ""
-    resamples: int | None = None
-
-
-class _Manifest(_Part):
-    name: str | None = None
-    experiments: list[_Experiment] | None = None
-    analysis: _Analysis | None = None
-    failures: list[dict[str, Any]] | None = None
-    random_weights: list[str] | None = None
+    def anchors(self) -> list[str]:
+        return [e.anchor for e in self.manifest.experiments] + [row.anchor for row in self.bd]
 
 
 def read(folder: Path) -> Results:
-    """Read a results folder. Raises ConfigError where a file is missing, DataError where one is
-    malformed."""
-    if not is_folder(folder):
-        raise ConfigError(f"{folder}: no such results folder")
-    files = ("manifest.json", "points.csv", "bd.csv", "equal_accuracy.csv")
+    """Read a results folder. Raises ConfigError where a table is missing, DataError where there is
+    no results folder, a run is writing it, or a file is malformed."""
+    manifest = manifests.read(folder / MANIFEST)
+    files = (MANIFEST, POINTS, BD, EQUAL_ACCURACY)
     for name in files:
         if not (folder / name).is_file():
             raise ConfigError(f"{folder}: no {name}; a results folder has {', '.join(files)}")
-    path = folder / "manifest.json"
-    manifest = read_json(path, "manifest")
-    validated(_Manifest, manifest, path)
+    tables = Tables.read(folder)
+    bd = list(map(_without_undefined, tables.bd))
     return Results(
-        folder,
-        manifest,
-        _rows(folder / "points.csv", _point),
-        _rows(folder / "bd.csv", _bd_rate),
-        _rows(folder / "equal_accuracy.csv", _equal_accuracy),
+        folder, manifest, tables.points, bd, tables.equal_accuracy, tables.pairs, tables.means
     )
 
 
-def _rows(file: Path, parse: Callable[[Row], T]) -> list[T]:
-    rows: list[T] = []
-    try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            for row in reader:
-                try:
-                    rows.append(parse(_whole(row)))
-                except KeyError as error:
-                    raise DataError(f"{file}: no column {error}") from error
-                except ValueError as error:
-                    raise DataError(f"{file}, line {reader.line_num}: {error}") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from error
-    return rows
-
-
-def _whole(row: dict[Any, Any]) -> Row:
-    """The row's text as it was before a spreadsheet had to be kept from running it."""
-    if None in row or None in row.values():
-        raise ValueError("as many fields as in the first line are expected; was the file cut?")
-    return {name: unguarded(text) for name, text in row.items()}
-
-
-def _point(row: Row) -> Point:
-    return Point(
-        dataset=row["dataset"],
-        task=row["task"],
-        model=row["model"],
-        method=row["method"],
-        qp=_integer(row["qp"]),
-        bpp=_number(row["bpp"]),
-        bpp_total=_number(row["bpp_total"]),
-        metric=row["metric"],
-        value=_number(row["value"]),
-        ci_low=_number(row["ci_low"]),
-        ci_high=_number(row["ci_high"]),
-        n_images=_integer(row["n_images"]),
-        n_failed=_integer(row["n_failed"]),
-        change=row["change"],
-        curve_bpp=_number(row["curve_bpp"]),
-        curve_value=_number(row["curve_value"]),
-    )
-
-
-def _bd_rate(row: Row) -> BDRate:
-    defined = row["status"] == "ok"
-    return BDRate(
-        dataset=row["dataset"],
-        task=row["task"],
-        model=row["model"],
-        metric=row["metric"],
-        anchor=row["anchor"],
-        method=row["method"],
-        interpolation=row["interpolation"],
-        policy=row["policy"],
-        bd_rate=_number(row["bd_rate"]) if defined else None,
-        ci_low=_number(row["ci_low"]) if defined else None,
-        ci_high=_number(row["ci_high"]) if defined else None,
-        bd_metric=_number(row["bd_metric"]),
-        reason=row["reason"],
-        wins=_number(row["wins"]) if defined else None,
-    )
-
-
-def _equal_accuracy(row: Row) -> EqualAccuracy:
-    within = _number(row["within"])
-    if within is None:
-        raise ValueError(f"within is {row['within']!r}: a percentage is expected")
-    return EqualAccuracy(
-        dataset=row["dataset"],
-        model=row["model"],
-        metric=row["metric"],
-        anchor=row["anchor"],
-        method=row["method"],
-        interpolation=row["interpolation"],
-        within=within,
-        bpp=_number(row["bpp"]),
-        ci_low=_number(row["ci_low"]),
-        ci_high=_number(row["ci_high"]),
-        change=_number(row["change"]),
-        change_low=_number(row["change_low"]),
-        change_high=_number(row["change_high"]),
-        reason=row["reason"],
-    )
-
-
-def _number(text: str) -> float | None:
-    if not text.strip():
-        return None
-    value = float(text)
-    return value if math.isfinite(value) else None
-
-
-def _integer(text: str) -> int | None:
-    value = _number(text)
-    if value is not None and value != int(value):
-        raise ValueError(f"{text!r}: an integer is expected")
-    return None if value is None else int(value)
+def _without_undefined(row: BDRow) -> BDRow:
+    """A number that stands beside `undefined` is none."""
+    if row.status == "ok":
+        return row
+    return replace(row, bd_rate=None, ci_low=None, ci_high=None, wins=None)

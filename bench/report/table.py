@@ -11,6 +11,8 @@ class Cell:
     marks: str = ""
     verdict: str = ""
     """better or worse where the whole interval is on one side of zero, else empty."""
+    best: bool = False
+    """Whether it saves more bits than the others of its row and the anchor."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Table:
     rows: list[list[Cell]]
     names: int
     notes: list[tuple[str, str]] = field(default_factory=list)
+    by_method: bool = False
+    """Whether the columns beyond the names are methods."""
 
     def group(self, row: list[Cell]) -> str:
         """What heads a group of rows: all of a row's names but the last."""

@@ -3,13 +3,14 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.analysis.bootstrap import obstacle
-from bench.analysis.spreadsheet import guarded
 from bench.atomic import write_text
-from bench.report.markup import latex, markdown
-from bench.report.results import UNCOMPRESSED, BDRate, EqualAccuracy, Point, Results
+from bench.report.latex import latex
+from bench.report.markup import markdown
+from bench.report.results import Results
 from bench.report.table import Cell, Table
 from bench.report.text import (
     NOTHING,
@@ -21,15 +22,20 @@ from bench.report.text import (
     percent,
     with_interval,
 )
+from bench.results.names import UNCOMPRESSED
+from bench.results.rows import BDRow, EqualAccuracyRow, PointRow
+from bench.results.spreadsheet import guarded
 
 
 def write_tables(results: Results) -> list[Path]:
-    """Write {bd,equal_accuracy,points}.{md,tex,csv} into tables/ → the files."""
+    """Write {bd,pairs,means,equal_accuracy,points}.{md,tex,csv} into tables/ → the files."""
     folder = results.folder / "tables"
     folder.mkdir(exist_ok=True)
     written = []
     for name, tables, plain in (
         ("bd", bd_tables(results), _bd_csv(results)),
+        ("pairs", pairs_tables(results), _pairs_csv(results)),
+        ("means", means_tables(results), _means_csv(results)),
         ("equal_accuracy", equal_accuracy_tables(results), _equal_accuracy_csv(results)),
         ("points", points_tables(results), _points_csv(results)),
     ):
@@ -62,30 +68,45 @@ def _bd_table(results: Results, interpolation: str) -> Table:
     for key in dict.fromkeys((row.dataset, row.model, row.metric, row.anchor) for row in entries):
         dataset, model, metric, anchor = key
         names = [dataset, model, *([anchor] if len(anchors) > 1 else []), metric_label(metric)]
-        cells = [_bd_cell(found.get((*key, m)), marks) for m in methods]
-        rows.append([*map(Cell, names), *cells])
+        given = [found.get((*key, m)) for m in methods]
+        cells = [_bd_cell(row, marks) for row in given]
+        rows.append([*map(Cell, names), *_best(cells, [row and row.bd_rate for row in given])])
     named = ["Data set", "Model", *(["Anchor"] if len(anchors) > 1 else []), "Metric"]
     against = anchors[0] if len(anchors) == 1 else "the anchor"
     policies = ", ".join(dict.fromkeys(row.policy for row in entries))
     caption = (
         f"BD-rate in percent against {against}{_intervals(entries)}; negative saves bits. "
-        f"{interpolation_label(interpolation)} interpolation, policy {policies}."
+        f"{interpolation_label(interpolation)} interpolation, policy {policies}.{_bold(rows)}"
         f"{_untrained(results)}"
     )
     notes = [(mark, reason) for reason, mark in marks.items()]
-    return Table(f"bd-{interpolation}", caption, [*named, *methods], rows, len(named), notes)
+    header = [*named, *methods]
+    return Table(f"bd-{interpolation}", caption, header, rows, len(named), notes, by_method=True)
+
+
+def _best(cells: list[Cell], values: list[float | None]) -> list[Cell]:
+    """The lowest below zero is the best: there the anchor is none."""
+    known = [value for value in values if value is not None]
+    least = min(known, default=0.0)
+    return [
+        replace(cell, best=value == least < 0) for cell, value in zip(cells, values, strict=True)
+    ]
+
+
+def _bold(rows: list[list[Cell]]) -> str:
+    return " Best: saves most bits." if any(cell.best for row in rows for cell in row) else ""
 
 
 def _untrained(results: Results) -> str:
     return f" {results.random_weights}" if results.random_weights else ""
 
 
-def _intervals(entries: Sequence[BDRate | EqualAccuracy | Point]) -> str:
+def _intervals(entries: Sequence[BDRow | EqualAccuracyRow | PointRow]) -> str:
     known = any(entry.ci_low is not None for entry in entries)
     return ", with 95 % intervals in brackets" if known else ""
 
 
-def _bd_cell(row: BDRate | None, marks: dict[str, str]) -> Cell:
+def _bd_cell(row: BDRow | None, marks: dict[str, str]) -> Cell:
     if row is None:
         return Cell(NOTHING)
     reason = row.reason if row.bd_rate is not None else _undefined(row)
@@ -98,7 +119,7 @@ def _bd_cell(row: BDRate | None, marks: dict[str, str]) -> Cell:
     )
 
 
-def _undefined(row: BDRate) -> str:
+def _undefined(row: BDRow) -> str:
     """Why there is no BD-rate, and what can be said instead."""
     reason = row.reason or "no reason was recorded"
     if row.bd_metric is None:
@@ -145,8 +166,8 @@ def equal_accuracy_tables(results: Results) -> list[Table]:
 
 def _equal_accuracy_cells(
     results: Results,
-    entries: list[EqualAccuracy],
-    cell: Callable[[EqualAccuracy, dict[str, str]], Cell],
+    entries: list[EqualAccuracyRow],
+    cell: Callable[[EqualAccuracyRow, dict[str, str]], Cell],
 ) -> tuple[list[str], list[list[Cell]], int, list[tuple[str, str]]]:
     """Header, rows, leading names and footnotes of a table of these entries."""
     found = {(r.dataset, r.model, r.metric, r.within, r.method): r for r in entries}
@@ -164,13 +185,13 @@ def _equal_accuracy_cells(
     return ["Data set", "Model", "Accuracy", *methods], rows, 3, notes
 
 
-def _rate_cell(row: EqualAccuracy, marks: dict[str, str]) -> Cell:
+def _rate_cell(row: EqualAccuracyRow, marks: dict[str, str]) -> Cell:
     mark = marks.setdefault(row.reason, letters(len(marks))) if row.reason else ""
     ends = number(row.ci_low, 3), number(row.ci_high, 3)
     return Cell(with_interval(number(row.bpp, 3), *ends), mark)
 
 
-def _change_cell(row: EqualAccuracy, marks: dict[str, str]) -> Cell:
+def _change_cell(row: EqualAccuracyRow, marks: dict[str, str]) -> Cell:
     mark = marks.setdefault(row.reason, letters(len(marks))) if row.reason else ""
     if row.change is None:
         return Cell(NOTHING, mark)
@@ -189,7 +210,7 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
     rows = []
     points = _operating_points(results, dataset, model)
     marks: dict[str, str] = {}
-    resamples = results.resamples
+    resamples = results.manifest.analysis.resamples
     for method, qp in points:
         by_metric = points[method, qp]
         first = next(iter(by_metric.values()))
@@ -212,7 +233,7 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
     return Table(f"points-{dataset}-{model}", caption, header, rows, 1, notes)
 
 
-Points = dict[tuple[str, int | None], dict[str, Point]]
+Points = dict[tuple[str, int | None], dict[str, PointRow]]
 
 
 def _operating_points(results: Results, dataset: str, model: str) -> Points:
@@ -228,8 +249,6 @@ def _operating_points(results: Results, dataset: str, model: str) -> Points:
 
 def _images(points: Points) -> str:
     first = next(p for by_metric in points.values() for p in by_metric.values())
-    if first.n_images is None:
-        return ""
     failed = f", {first.n_failed} left out because they failed" if first.n_failed else ""
     return f"{first.n_images} images{failed}; "
 
@@ -242,9 +261,7 @@ _CHANGES = {
 }
 
 
-def _value(
-    point: Point | None, interval: bool, resamples: int | None, marks: dict[str, str]
-) -> Cell:
+def _value(point: PointRow | None, interval: bool, resamples: int, marks: dict[str, str]) -> Cell:
     if point is None:
         return Cell(NOTHING)
     value = number(point.value, 3)
@@ -256,12 +273,10 @@ def _value(
     return Cell(value, marks.setdefault(note, letters(len(marks))) if note else "")
 
 
-def _withheld(point: Point, resamples: int | None) -> str:
+def _withheld(point: PointRow, resamples: int) -> str:
     """Why there is a value and no interval, as far as the counts tell; empty if there is one."""
     if point.value is None or None not in (point.ci_low, point.ci_high):
         return ""
-    if point.n_images is None or resamples is None:
-        return "no interval"
     why = obstacle(point.n_images, resamples)
     return f"no interval: {why or 'the resamples have no value, or are all the same'}"
 

@@ -1,1 +1,1 @@
-"""The results folder on disk: names, files, and who may write or delete there. No torch."""
+"""The results folder on disk: typed rows, names, and who may write or delete there. No torch."""

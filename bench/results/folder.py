@@ -19,15 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import checksum, write_text
 from bench.errors import BenchError, ConfigError
 from bench.results.lock import LockedError, locked
+from bench.results.manifest import seal
+from bench.results.names import FINISHED, LOCK, MANIFEST, OWN, UNFINISHED
 
-LOCK = ".rabench.lock"
-UNFINISHED = ".rabench.unfinished"
-FINISHED = ".rabench.finished"
-OWN = (LOCK, UNFINISHED, FINISHED)
-MANIFEST = "manifest.json"
 SHOWN = 5
 """Files named in a message."""
 
@@ -131,18 +127,11 @@ def complete(root: Path) -> None:
 
 def record(folder: Path) -> None:
     """List every file of a folder with its SHA-256 in its manifest, so that damage and strangers
-    are noticed."""
+    are noticed. All else that it says stays, whatever version wrote it."""
     path = folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8"))
     names = sorted(_files(folder) - {MANIFEST})
-    write_manifest(folder, manifest | {"files": {name: sha256(folder / name) for name in names}})
-
-
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """With a checksum of itself."""
-    manifest = manifest | {"checksum": checksum(manifest)}
-    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(folder / MANIFEST, text + "\n")
+    seal(path, manifest | {"files": {name: sha256(folder / name) for name in names}})
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,22 @@
-"""Names from a config as names of files: one function, wherever a path is made."""
+"""Where things lie in a results folder, and names from a config as names of files."""
 
 import hashlib
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+IMAGES = "images.parquet"
+COSTS = "costs.parquet"
+POINTS, BD, EQUAL_ACCURACY = "points.csv", "bd.csv", "equal_accuracy.csv"
+PAIRS, MEANS, FIDELITY = "pairs.csv", "means.csv", "fidelity.csv"
+
+LOCK = ".rabench.lock"
+UNFINISHED = ".rabench.unfinished"
+FINISHED = ".rabench.finished"
+OWN = (LOCK, UNFINISHED, FINISHED)
+"""What is there while a run writes, see `bench.results.folder`."""
+
+UNCOMPRESSED = "uncompressed"
+"""The method name of the clean score: the pictures as the data set holds them."""
 
 PLAIN = frozenset(" !()+,-._=@")
 """Characters kept besides letters and digits."""
@@ -31,3 +47,16 @@ def file_name(text: str) -> str:
     digest = hashlib.sha256(raw).hexdigest()[:DIGITS]
     head = escaped.encode()[: LONGEST - DIGITS - 1].decode(errors="ignore")
     return f"{head}~{digest}"
+
+
+def statistics_path(
+    root: Path, task: str, dataset: str, model: str, method: str, qp: int | None
+) -> Path:
+    """Where the statistics table of an operating point is.
+
+    `qp` is None for the clean pictures, whose method is `uncompressed`.
+    """
+    folder = root / "statistics" / task / file_name(dataset) / file_name(model)
+    if qp is None:
+        return folder / f"{method}.parquet"
+    return folder / file_name(method) / f"{qp}.parquet"

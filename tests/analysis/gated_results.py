@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.analysis.results import statistics_path
+from bench.results.names import statistics_path
 from bench.tasks import TASKS
 from bench.tasks.classification import SCHEMA
 
@@ -93,7 +93,7 @@ def write(
                         "fingerprint": {"library": "mini", "weights": "ffff", "torch": "2.12"},
                     }
                 ],
-                "metrics": {m.name: m.describe() for m in TASKS["cls"].metrics},
+                "metrics": {m.name: m.describe() for m in TASKS.get("cls").metrics},
                 "anchor": "bpg",
                 "methods": {name: list(QPS) for name in described},
                 "codecs": {name: m.codec for name, m in described.items()},

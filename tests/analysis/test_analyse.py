@@ -11,12 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.analysis import analyse, bdrate
-from bench.analysis.bdrate import BD_COLUMNS
-from bench.analysis.curves import POINT_COLUMNS, measure
+from bench import analysis
+from bench.analysis import pairs
+from bench.analysis.curves import measure
 from bench.analysis.power import power_table
-from bench.analysis.results import ResultsError, load, statistics_path
+from bench.analysis.results import load
+from bench.results.files import ResultsError
+from bench.results.names import statistics_path
+from bench.results.rows import BDRow, PointRow, columns, frame
 from bench.tasks import TASKS
+from bench.tasks.records import Detections, Label, Logits, Objects
 
 N = 40
 QPS = (31, 37, 44)
@@ -26,33 +30,33 @@ MODELS = [{"name": "net/a", "view": "native"}, {"name": "b", "view": "model"}]
 CLEAN = ("uncompressed", None)
 
 
-def logits(qp: int | None, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
+def logits(qp: int | None, rng: np.random.Generator) -> list[Logits | None]:
     signal = 6.0 if qp is None else (50 - qp) / 4
     noise = rng.normal(size=(N, 10))
     noise[np.arange(N), np.arange(N) % 10] += signal
-    return [{"logits": row} for row in noise]
+    return [Logits(row) for row in noise]
 
 
-def boxes(qp: int | None, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
+def boxes(qp: int | None, rng: np.random.Generator) -> list[Detections | None]:
     jitter = 0.5 if qp is None else (qp - 20) / 2
-    out = []
+    out: list[Detections | None] = []
     for i in range(N):
         box = np.array([[10, 10, 60, 60], [40, 20, 90, 100.0]]) + rng.normal(0, jitter, (2, 4))
-        out.append({"boxes": box, "scores": rng.random(2), "labels": np.array([1, 1 + i % 3])})
+        out.append(Detections(boxes=box, scores=rng.random(2), labels=np.array([1, 1 + i % 3])))
     return out
 
 
-def targets(task: str) -> list[dict[str, np.ndarray]]:
+def targets(task: str) -> list[Any]:
     if task == "cls":
-        return [{"label": np.array(i % 10)} for i in range(N)]
+        return [Label(np.array(i % 10)) for i in range(N)]
     return [
-        {
-            "boxes": np.array([[10, 10, 60, 60], [40, 20, 90, 100.0]]),
-            "labels": np.array([1, 1 + i % 3]),
-            "area": np.array([2500.0, 4000.0]),
-            "iscrowd": np.zeros(2, bool),
-            "ignore": np.zeros(2, bool),
-        }
+        Objects(
+            boxes=np.array([[10, 10, 60, 60], [40, 20, 90, 100.0]]),
+            labels=np.array([1, 1 + i % 3]),
+            area=np.array([2500.0, 4000.0]),
+            iscrowd=np.zeros(2, bool),
+            ignore=np.zeros(2, bool),
+        )
         for i in range(N)
     ]
 
@@ -64,14 +68,16 @@ def write_statistics(
         for method, qp in [CLEAN, *((m, q) for m in METHODS for q in QPS)]:
             rng = np.random.default_rng(qp or 0)
             predictions: list[Any] = (logits if task == "cls" else boxes)(qp, rng)
-            if model["name"] in with_loss:
-                signal = 1.0 if qp is None else qp / 30
-                predictions = [p | {"loss": signal * rng.uniform(0.9, 1.1)} for p in predictions]
             for i in failed:
                 predictions[i] = None
+            table = TASKS.get(task).statistics(predictions, targets(task))
+            if model["name"] in with_loss:
+                signal = 1.0 if qp is None else qp / 30
+                losses = [(i, signal * rng.uniform(0.9, 1.1)) for i in range(N)]
+                table = TASKS.get(task).with_losses(table, losses)
             path = statistics_path(root, task, "data", model["name"], method, qp)
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(TASKS[task].statistics(predictions, targets(task)), path)
+            pq.write_table(table, path)
 
 
 def write_folder(root: Path, task: str = "cls", failures: tuple[Any, ...] = ()) -> Path:
@@ -102,7 +108,7 @@ def write_folder(root: Path, task: str = "cls", failures: tuple[Any, ...] = ()) 
     write_statistics(root, task, {f["index"] for f in failures})
     manifest = {
         "schema": 1,
-        "device": "cpu",
+        "device": {"kind": "cpu", "name": "x86_64"},
         "experiments": [
             {
                 "task": task,
@@ -119,6 +125,12 @@ def write_folder(root: Path, task: str = "cls", failures: tuple[Any, ...] = ()) 
     }
     (root / "manifest.json").write_text(json.dumps(manifest))
     return root
+
+
+def analyse(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """points.csv and bd.csv."""
+    tables = analysis.analyse(root)
+    return frame(PointRow, tables.points), frame(BDRow, tables.bd)
 
 
 def edit(root: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -143,9 +155,9 @@ def failure(index: int, model: str | None = None) -> dict[str, Any]:
 @pytest.mark.parametrize("task", ["cls", "det"])
 def test_tables(tmp_path: Path, task: str) -> None:
     points, bd = analyse(write_folder(tmp_path, task))
-    n_metrics = sum(not metric.optional for metric in TASKS[task].metrics)
-    assert list(points.columns) == POINT_COLUMNS
-    assert list(bd.columns) == BD_COLUMNS
+    n_metrics = sum(not metric.optional for metric in TASKS.get(task).metrics)
+    assert list(points.columns) == columns(PointRow)
+    assert list(bd.columns) == columns(BDRow)
     assert len(points) == 2 * (1 + 3 * 3) * n_metrics
     assert len(bd) == 2 * 2 * 2 * n_metrics
     clean = points[points.method == "uncompressed"]
@@ -204,8 +216,11 @@ def test_files_round_trip_and_repeat(tmp_path: Path) -> None:
     assert sorted(p.name for p in root.iterdir()) == [
         "bd.csv",
         "equal_accuracy.csv",
+        "fidelity.csv",
         "images.parquet",
         "manifest.json",
+        "means.csv",
+        "pairs.csv",
         "points.csv",
         "statistics",
     ]
@@ -242,7 +257,7 @@ def test_failed_ground_truth_does_not_count(tmp_path: Path) -> None:
     write_statistics(root, "det")
     rows = analyse(root)[0].query("model == 'b' and metric == 'mAP'")
     weights = (np.arange(N) != 3).astype(np.int64)[None]
-    task = TASKS["det"]
+    task = TASKS.get("det")
     for row in rows.itertuples():
         qp = None if row.method == "uncompressed" else int(row.qp)
         rng = np.random.default_rng(qp or 0)
@@ -365,7 +380,7 @@ def test_power_is_read_from_the_resamples(tmp_path: Path) -> None:
     found = {(row.method, row.metric): row for row in rows}
     assert set(found) == {(m, k) for m in METHODS[1:] for k in ("top1", "top5", "cross-entropy")}
     assert found["twin", "top1"].images_needed == 2  # bpg under another name: no spread at all
-    rates = bdrate.resampled_bd_rates(measurement, 0, "cheap+bpg", "pareto", "pchip")
+    rates = pairs.resampled_bd_rates(measurement, 0, "cheap+bpg", "pareto", "pchip")
     spread = np.log1p(rates[1:] / 100).std(ddof=1)
     assert found["cheap+bpg", "top1"].detectable == pytest.approx(
         100 * np.expm1((1.959964 + 0.841621) * spread), rel=1e-5
@@ -444,7 +459,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "unknown task": (
         lambda r: edit(r, lambda m: m["experiments"][0].update(task="seg")),
-        "task 'seg'; there are: det, cls",
+        "task 'seg'; there are: cls, det, cls-agreement, det-agreement",
     ),
     "two lists of images": (
         lambda r: edit(

@@ -174,7 +174,7 @@ KNEE_TEST = [0.048, 0.081, 0.161, 0.429, 0.950], [0.150, 0.274, 0.297, 0.298, 0.
 
 
 def test_a_saturating_curve_on_which_the_cubic_fit_explodes() -> None:
-    """The example of docs/statistics.md: about 5 % fewer bits, a little better."""
+    """The example of docs/bd-rate.md: about 5 % fewer bits, a little better."""
     arrays = [np.array(v) for v in (*KNEE, *KNEE_TEST)]
     assert bjontegaard.bd_rate(*arrays, "cubic", min_overlap=0) == pytest.approx(92699, abs=1)
     found = [compare(*arrays, interpolation=name).bd_rate for name in ("pchip", "akima")]

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.analysis import analyse
-from bench.analysis.files import ResultsError, read_json
-from bench.analysis.spreadsheet import guarded, unguarded
 from bench.atomic import atomic, checksum, write_text
 from bench.report.results import read
+from bench.results.files import ResultsError, read_json
+from bench.results.spreadsheet import guarded, unguarded
 
 
 def test_a_file_that_is_written_whole(tmp_path: Path) -> None:
@@ -133,13 +133,13 @@ def test_names_survive_the_tables(tmp_path: Path, name: str) -> None:
     run = gated.write(
         tmp_path / "run", lambda methods: methods.update({name: gated.Method(0.5)}), n=30
     )
-    _, bd = analyse(run)
+    bd = analyse(run).bd
     results = read(run)
     assert name in results.methods()
     assert {row.method for row in results.bd} == {"npp+bpg", name}
     assert {row.method for row in results.equal} == {"bpg", "npp+bpg", name}
     assert {p.method for p in results.points} == {"uncompressed", "bpg", "npp+bpg", name}
-    assert [row.reason for row in results.bd] == bd.reason.tolist()
+    assert results.bd == bd
     for file in ("points.csv", "bd.csv", "equal_accuracy.csv"):
         with (run / file).open(newline="") as stream:
             cells = [cell for row in csv.reader(stream) for cell in row]

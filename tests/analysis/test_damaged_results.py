@@ -18,11 +18,11 @@ import bench.report
 from bench.analysis import analyse, baseline
 from bench.analysis.compare import compare
 from bench.analysis.curves import measure
-from bench.analysis.files import ResultsError
 from bench.analysis.power import power_table
 from bench.analysis.results import load
 from bench.atomic import checksum
 from bench.errors import BenchError
+from bench.results.files import ResultsError
 
 N = 30
 TABLES = ("points.csv", "bd.csv", "equal_accuracy.csv")

@@ -19,6 +19,7 @@ from bench.analysis.curves import measure
 from bench.analysis.power import Power, power_table
 from bench.analysis.results import load
 from bench.report.verdicts import render
+from bench.results.rows import BDRow, EqualAccuracyRow, PointRow, frame
 
 ENDS = [
     "ci_low", "ci_high", "bca_low", "bca_high", "bd_metric_low", "bd_metric_high",
@@ -28,8 +29,12 @@ ENDS = [
 
 
 def tables(root: Path) -> list[pd.DataFrame]:
-    points, bd = analyse(root)
-    return [points, bd, pd.read_csv(root / "equal_accuracy.csv").fillna({"reason": ""})]
+    rows = analyse(root)
+    return [
+        frame(PointRow, rows.points),
+        frame(BDRow, rows.bd),
+        frame(EqualAccuracyRow, rows.equal_accuracy),
+    ]
 
 
 def ends(table: pd.DataFrame) -> pd.DataFrame:

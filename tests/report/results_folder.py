@@ -4,18 +4,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
-POINTS = (
-    "dataset", "task", "model", "method", "qp", "bpp", "bpp_total", "metric", "value", "ci_low",
-    "ci_high", "n_images", "n_failed", "bca_low", "bca_high", "change", "curve_bpp", "curve_value",
-)  # fmt: skip
-BD = (
-    "dataset", "task", "model", "metric", "anchor", "method", "interpolation", "policy", "bd_rate",
-    "ci_low", "ci_high", "bd_metric", "overlap", "n_points", "status", "reason", "wins",
-)  # fmt: skip
-EQUAL = (
-    "dataset", "task", "model", "metric", "anchor", "method", "interpolation", "policy", "within",
-    "target", "bpp", "ci_low", "ci_high", "change", "change_low", "change_high", "reason",
-)  # fmt: skip
+from bench.results.rows import BDRow, EqualAccuracyRow, PointRow, columns
+
+POINTS, BD, EQUAL = map(columns, (PointRow, BDRow, EqualAccuracyRow))
 QPS = [31, 37, 40, 44, 48]
 RATES = {"bpg": 1.0, "jpeg": 1.6, "webp": 1.2}
 ACCURACY = {31: 0.295, 37: 0.296, 40: 0.278, 44: 0.253, 48: 0.201}
@@ -29,8 +20,11 @@ def manifest() -> dict[str, Any]:
         "experiments": [
             {
                 "task": "det", "dataset": "coco_dev", "n_images": 155, "anchor": "bpg",
+                "images": [f"{i}.jpg" for i in range(155)],
                 "dataset_fingerprint": "sha256:5e1f", "limited": True, "notes": ["a note"],
-                "models": [{"name": "yolox_nano", "view": "native", "fingerprint": "w1"}],
+                "models": [
+                    {"name": "yolox_nano", "view": "native", "fingerprint": {"weights": "w1"}}
+                ],
                 "codecs": {"bpg": {"x265": "4.1", "preset": "veryslow"}},
                 "methods": {"jpeg": QPS, "bpg": QPS, "webp": QPS},
             }
@@ -38,15 +32,20 @@ def manifest() -> dict[str, Any]:
         "analysis": {"interpolation": "pchip", "policy": "pareto", "resamples": 200, "seed": 0},
         "failures": [
             {"dataset": "coco_dev", "model": "yolox_nano", "method": "jpeg", "qp": 48,
-             "image": "b.jpg", "index": 3, "stage": "encode", "error": "<b>broken</b>"}
+             "image": "3.jpg", "index": 3, "stage": "encode", "error": "<b>broken</b>"}
         ],
         "versions": {"torch": "2.12.1"},
         "git": {"revision": "0f3c2d1", "dirty": True},
-        "device": "cpu",
+        "device": {"kind": "cpu", "name": "x86_64"},
         "computed": {"coded": 12},
         "cached": {},
         "config": {"experiments": [{"task": "det"}]},
     }  # fmt: skip
+
+
+def says_nothing() -> dict[str, Any]:
+    """A manifest without anything that may be missing."""
+    return {"schema": 1, "experiments": []}
 
 
 def points(model: str = "yolox_nano") -> list[dict[str, Any]]:
@@ -114,8 +113,8 @@ def equal(model: str = "yolox_nano") -> list[dict[str, Any]]:
     return rows
 
 
-def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+def write_csv(path: Path, header: list[str], rows: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
+        writer = csv.DictWriter(stream, header)
         writer.writeheader()
         writer.writerows(rows)

@@ -12,7 +12,8 @@ import results_folder
 from PIL import Image
 
 from bench.report.figures import ANCHOR, RC, draw, labels, styles, write_figures
-from bench.report.results import Curves, Point, read
+from bench.report.results import Curves, read
+from bench.results.rows import PointRow
 
 Write = Callable[..., Path]
 
@@ -95,17 +96,33 @@ def test_the_anchor_looks_the_same_everywhere_and_methods_differ() -> None:
     assert styles(["m0", "x"], "x")["x"] == ANCHOR
 
 
+def a_point(
+    method: str,
+    bpp: float | None,
+    value: float,
+    change: str = "",
+    place: tuple[float | None, float | None] = (None, None),
+) -> PointRow:
+    at = {"curve_bpp": place[0], "curve_value": place[1]}
+    shape = dict.fromkeys(("ci_low", "ci_high", "bca_low", "bca_high"))
+    where = {"dataset": "d", "task": "det", "model": "m", "metric": "mAP", "method": method}
+    rates = {"qp": 1, "bpp": bpp, "bpp_total": bpp}
+    return PointRow(
+        **where, **rates, **shape, **at, value=value, n_images=9, n_failed=0, change=change
+    )
+
+
 def curves(
     rates: list[float], values: list[float], methods: int = 1, prefix: str = "method"
 ) -> Curves:
-    def point(method: str, rate: float | None, value: float) -> Point:
-        return Point("d", "cls", "m", method, 1, rate, rate, "top1", value, None, None, 9, 0)
-
     coded = {
-        f"{prefix}-{i}": [point(f"{prefix}-{i}", r, v) for r, v in zip(rates, values, strict=True)]
+        f"{prefix}-{i}": [
+            a_point(f"{prefix}-{i}", r, v) for r, v in zip(rates, values, strict=True)
+        ]
         for i in range(methods)
     }
-    return Curves("d", "cls", "m", "top1", f"{prefix}-0", coded, point("uncompressed", None, 0.9))
+    clean = a_point("uncompressed", None, 0.9)
+    return Curves("d", "det", "m", "mAP", f"{prefix}-0", coded, clean)
 
 
 def drawn(subject: Curves) -> matplotlib.figure.Figure:
@@ -150,7 +167,9 @@ def test_the_legend_covers_no_curve(values: list[float], methods: int, prefix: s
 
 def test_one_point_no_interval_no_clean_score(make_run: Write) -> None:
     row = results_folder.points()[1] | {"ci_low": "", "ci_high": "nan"}
-    figures = write_figures(read(make_run(measured=[row], compared=[], about={})))
+    figures = write_figures(
+        read(make_run(measured=[row], compared=[], about=results_folder.says_nothing()))
+    )
     assert len(figures) == 1
     assert not any("uncompressed" in text for text in texts(figures[0].file("svg")))
 
@@ -168,19 +187,13 @@ def test_labels_take_the_interpolation_of_the_manifest(make_run: Write) -> None:
 
 
 def test_points_that_bd_rates_do_not_see_stand_hollow_beside_the_line() -> None:
-    def point(qp: int, bpp: float, value: float, change: str = "", place: tuple = ()) -> Point:
-        at = place or ((None, None) if change else (bpp, value))
-        return Point(
-            "d", "det", "m", "bpg", qp, bpp, bpp, "mAP", value, None, None, 9, 0, change, *at
-        )
-
     pool = (2.4, 0.315)
     points = [
-        point(44, 1.0, 0.2),
-        point(37, 2.0, 0.32, "pooled", pool),
-        point(34, 3.0, 0.31, "pooled", pool),
-        point(31, 4.0, 0.4),
-        point(28, 5.0, 0.35, "dominated"),
+        a_point("bpg", 1.0, 0.2, place=(1.0, 0.2)),
+        a_point("bpg", 2.0, 0.32, "pooled", pool),
+        a_point("bpg", 3.0, 0.31, "pooled", pool),
+        a_point("bpg", 4.0, 0.4, place=(4.0, 0.4)),
+        a_point("bpg", 5.0, 0.35, "dominated"),
     ]
     subject = Curves("d", "det", "m", "mAP", "bpg", {"bpg": points}, None)
     with matplotlib.rc_context(RC):

@@ -87,7 +87,7 @@ def test_page_tells_the_results_and_how_they_were_made(make_run: Write) -> None:
     text = page(make_run()).text.replace("\N{NO-BREAK SPACE}", " ")
     for expected in (
         "a run", "+61.3 [+50.0, +70.0]", "undefined", "12 % of the range_is shared", "0.9070",
-        "2 images failed", "b.jpg", "<b>broken</b>", "2.12.1", "0f3c2d1", "dirty", "pareto",
+        "2 images failed", "3.jpg", "<b>broken</b>", "2.12.1", "0f3c2d1", "dirty", "pareto",
         "task: det", "Akima", "sha256:5e1f", "a note", "x265 4.1", "model yolox_nano", "w1",
         "the first of the data set", "positive is better",
     ):  # fmt: skip
@@ -100,10 +100,11 @@ def test_whatever_the_results_say_is_text(make_run: Write) -> None:
     about = {
         **results_folder.manifest(),
         "name": evil,
-        "git": {evil: evil},
+        "git": {"revision": evil, "dirty": True},
         "config": {evil: [evil]},
     }
     about["failures"][0] |= {"error": evil, "image": evil}
+    about["experiments"][0]["images"][3] = evil
     measured = [{**row, "method": row["method"].replace("jpeg", evil)} for row in
                 results_folder.points(evil)]  # fmt: skip
     compared = [{**row, "reason": evil} for row in results_folder.bd_rates(evil)]
@@ -123,7 +124,7 @@ def test_same_results_same_page(make_run: Write) -> None:
 
 
 def test_a_manifest_that_says_little_is_enough(make_run: Write) -> None:
-    text = page(make_run(about={})).text
+    text = page(make_run(about=results_folder.says_nothing())).text
     assert "says nothing" in text
     assert "2 images failed" in text
     assert "run" in text
@@ -146,7 +147,7 @@ def test_a_flood_of_failures_is_cut(make_run: Write) -> None:
     about = results_folder.manifest()
     about["failures"] *= 1000
     found = page(make_run(about=about))
-    assert found.text.count("b.jpg") == 200
+    assert found.text.count("3.jpg") == 200
     assert "800 more, in manifest.json" in found.text
 
 
@@ -158,20 +159,31 @@ def test_only_the_clean_score(make_run: Write) -> None:
 
 
 def test_nothing_at_all(make_run: Write) -> None:
-    assert len(bench.report.write(make_run(about={}, measured=[], compared=[]))) == 10
+    assert (
+        len(
+            bench.report.write(
+                make_run(about=results_folder.says_nothing(), measured=[], compared=[])
+            )
+        )
+        == 10
+    )
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "points.csv", "bd.csv", "equal_accuracy.csv"])
-def test_missing_files_are_named(make_run: Write, name: str) -> None:
+@pytest.mark.parametrize("name", ["points.csv", "bd.csv", "equal_accuracy.csv"])
+def test_missing_tables_are_named(make_run: Write, name: str) -> None:
     folder = make_run()
     (folder / name).unlink()
     with pytest.raises(ConfigError, match=f"no {name}"):
         bench.report.write(folder)
 
 
-def test_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="absent: no such results folder"):
+def test_what_is_no_results_folder_is_named(make_run: Write, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent: there is no such folder"):
         bench.report.write(tmp_path / "absent")
+    folder = make_run()
+    (folder / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"manifest\.json: missing"):
+        bench.report.write(folder)
 
 
 @pytest.mark.parametrize(

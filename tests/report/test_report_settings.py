@@ -152,11 +152,10 @@ def withheld(**values: Any) -> list[dict[str, Any]]:
         (153, 0, "no interval: no resamples"),
         (153, 5, "no interval: 5 resamples, 20 are needed"),
         (153, 200, "no interval: the resamples have no value, or are all the same"),
-        (153, None, "no interval"),
     ],
 )
 def test_why_a_point_has_no_interval(
-    make_run: Write, n_images: int, resamples: int | None, reason: str
+    make_run: Write, n_images: int, resamples: int, reason: str
 ) -> None:
     about = results_folder.manifest()
     about["analysis"]["resamples"] = resamples

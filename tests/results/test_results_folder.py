@@ -13,7 +13,9 @@ import pytest
 
 from bench.errors import ConfigError
 from bench.results import folder
-from bench.results.folder import FINISHED, UNFINISHED, check, complete, updating, writing
+from bench.results.folder import check, complete, updating, writing
+from bench.results.manifest import Manifest, write
+from bench.results.names import FINISHED, UNFINISHED
 
 
 def fill(work: Path, text: str = "new") -> None:
@@ -21,7 +23,7 @@ def fill(work: Path, text: str = "new") -> None:
     for name in ("statistics/det/a.parquet", "points.csv", "figures/a.svg"):
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(text)
-    folder.write_manifest(work, {"schema": 1, "experiments": [], "text": text})
+    write(work / "manifest.json", Manifest(experiments=(), name=text))
 
 
 def published(out: Path, text: str = "new") -> Path:

@@ -3,12 +3,15 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
 
 from bench.errors import DataError
+
+Described = TypeVar("Described", bound=BaseModel)
 
 DEEPEST = 50
 """Levels of lists and objects in a JSON file."""
@@ -62,6 +65,16 @@ def _check_values(content: Any) -> None:
         level = below
     if level:
         raise ValueError(f"nested more than {DEEPEST} deep")
+
+
+def validated(model: type[Described], content: Any, path: Path) -> Described:
+    """Raises ResultsError that names the file and the first field at fault."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ResultsError(f"{path}: {field}: {first['msg']}") from error
 
 
 def read_bytes(path: Path) -> bytes:

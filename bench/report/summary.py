@@ -1,0 +1,240 @@
+"""What is said first of a run: a paragraph for each data set and model, made from its tables.
+
+The range of accuracies that somebody would accept comes before the whole overlap of the curves, and
+what a saving costs beside it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.report.results import Results
+from bench.report.text import number, percent
+from bench.results.files import check_columns, parse_table, read_bytes
+from bench.results.names import COSTS, IMAGES
+from bench.results.rows import BDRow, FidelityRow
+
+Group = tuple[str, str, str, str]
+"""Data set, task, model and its headline metric."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of one method: sentences, empty where there is nothing to say."""
+
+    method: str
+    near: str
+    """Of the bits over the accuracies near the clean score, with their interval."""
+    whole: str
+    """Of the bits over all accuracies that both curves reach, with the share of the accuracies
+    that this is."""
+    fidelity: str
+    """What its pictures lose against the original where both methods are equally accurate."""
+    cost: str
+    """Time of preprocessing."""
+
+    @property
+    def text(self) -> str:
+        return " ".join(filter(None, (self.near, self.whole, self.fidelity, self.cost)))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A data set and model on the task's headline metric."""
+
+    dataset: str
+    task: str
+    model: str
+    metric: str
+    anchor: str
+    methods: tuple[Said, ...]
+    """All but the anchor: fewest bits near the clean score first, those without a number last."""
+    lead: str
+    """Whether the first of them is told from the second; empty with fewer than two numbers."""
+
+    @property
+    def text(self) -> str:
+        """One paragraph: all of the first method, the bits of the others."""
+        about = f"{self.model} on {self.dataset}, {self.metric}, against {self.anchor}."
+        if not self.methods:
+            return f"{about} No method stands beside {self.anchor}."
+        first, *others = self.methods
+        short = [sentence for said in others for sentence in (said.near, said.whole)]
+        return " ".join(filter(None, (about, first.text, self.lead, *short)))
+
+
+def summaries(results: Results) -> list[Summary]:
+    """Raises ResultsError where a table of the folder is damaged."""
+    speeds = preprocessing(results)
+    return [_summary(results, group, speeds) for group in results.headlines()]
+
+
+def _summary(
+    results: Results, group: Group, speeds: dict[tuple[str, str, str], float]
+) -> Summary:
+    dataset, task, model, metric = group
+    rows = [
+        row
+        for row in results.bd
+        if (row.dataset, row.task, row.model, row.metric) == group
+        and row.interpolation == results.interpolation
+        and row.method != row.anchor
+    ]
+    rows.sort(key=lambda row: (row.range_bd_rate is None, row.range_bd_rate or 0.0))
+    said = tuple(
+        Said(
+            row.method,
+            _near(row),
+            _whole(row),
+            _fidelity(row, results.fidelity),
+            _cost(speeds.get((dataset, model, row.method))),
+        )
+        for row in rows
+    )
+    anchor = results.anchor(dataset, model)
+    return Summary(dataset, task, model, metric, anchor, said, _lead(results, rows))
+
+
+# --- bits -----------------------------------------------------------------------------------------
+
+
+def _near(row: BDRow) -> str:
+    bits = _bits(row.range_bd_rate, row.range_low, row.range_high, row.range_reason)
+    return f"At {row.range}, {row.method} {bits}{_remark(row.range_reason, 'rests on')}."
+
+
+def _whole(row: BDRow) -> str:
+    bits = _bits(row.bd_rate, row.ci_low, row.ci_high, row.reason)
+    share = "" if row.bd_rate is None else f", {row.overlap:.0%} of those that they span,"
+    # The method is named once more: a sentence may stand alone.
+    return f"Over all accuracies that both curves reach{share} {row.method} {bits}."
+
+
+def _lead(results: Results, rows: Sequence[BDRow]) -> str:
+    """Of the first two rows, which have the fewest bits."""
+    if len(rows) < 2 or None in (rows[0].range_bd_rate, rows[1].range_bd_rate):
+        return ""
+    first, second = rows[:2]
+    where = (first.dataset, first.task, first.model, first.metric, first.interpolation)
+    for pair in results.pairs:
+        told = (pair.dataset, pair.task, pair.model, pair.metric, pair.interpolation)
+        if told == where and (pair.method, pair.against) == (first.method, second.method):
+            bits = _bits(pair.range_bd_rate, pair.range_low, pair.range_high, pair.range_reason)
+            return f"Against {second.method} it {bits} there."
+    return ""
+
+
+def _bits(value: float | None, low: float | None, high: float | None, reason: str) -> str:
+    """ "takes 20.3 % fewer bits (95 % interval 12.1 to 29.5 %)", or why there is no number."""
+    if value is None:
+        return f"has no BD-rate ({reason.partition('; ')[0] or 'undefined'})"
+    shown = number(abs(value), 1)
+    if float(shown) == 0:
+        amount = "takes as many bits"
+    else:
+        amount = f"takes {shown} % {'fewer' if value < 0 else 'more'} bits"
+    if low is None or high is None:
+        return amount + (_remark(reason, "no interval", " ({})") or " (no interval)")
+    if low <= 0 <= high:
+        return f"{amount}, which may be chance (95 % interval {percent(low)} to {percent(high)} %)"
+    ends = sorted((abs(low), abs(high)))
+    return f"{amount} (95 % interval {number(ends[0], 1)} to {number(ends[1], 1)} %)"
+
+
+def _remark(reason: str, start: str, form: str = ", which {}") -> str:
+    """The part of a reason that starts so; empty for none."""
+    part = next((part for part in reason.split("; ") if part.startswith(start)), "")
+    return form.format(part) if part else ""
+
+
+# --- what it costs --------------------------------------------------------------------------------
+
+
+def _fidelity(row: BDRow, rows: Sequence[FidelityRow]) -> str:
+    """The least and the greatest loss over the levels near the clean score."""
+    where = (row.dataset, row.task, row.model, row.metric, row.anchor, row.method)
+    own = [
+        r
+        for r in rows
+        if (r.dataset, r.task, r.model, r.metric, r.anchor, r.method) == where
+        and r.interpolation == row.interpolation
+    ]
+    psnr = [r.psnr_change for r in own if r.psnr_change is not None]
+    similarity = [r.ms_ssim_change for r in own if r.ms_ssim_change is not None]
+    said = (_change(psnr, 1, " dB", "PSNR"), _change(similarity, 3, "", "MS-SSIM"))
+    if not any(said):
+        return ""
+    changes = " and ".join(filter(None, said))
+    return f"Its pictures have {changes} than {row.anchor}'s at equal accuracy."
+
+
+def _change(values: Sequence[float], digits: int, unit: str, measure: str) -> str:
+    """ "3.1 to 4.9 dB less PSNR"; empty without values."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    least, most = sorted(number(abs(value), digits) for value in (low, high))
+    if low < 0 < high:
+        ends = number(-low, digits), number(high, digits)
+        return f"from {ends[0]}{unit} less to {ends[1]}{unit} more {measure}"
+    between = least if least == most else f"{least} to {most}"
+    return f"{between}{unit} {'more' if low > 0 else 'less'} {measure}"
+
+
+def _cost(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return ""
+    shown = number(milliseconds, 0 if milliseconds >= 10 else 1)
+    return f"Preprocessing took {shown} ms per megapixel."
+
+
+def preprocessing(results: Results) -> dict[tuple[str, str, str], float]:
+    """(data set, model, method) → milliseconds per megapixel of the pictures that were timed;
+    nothing where the folder has no such table.
+
+    Raises ResultsError where one is damaged.
+    """
+    spent = _read(results.folder / COSTS, _COSTS)
+    sizes = _read(results.folder / IMAGES, _SIZES)
+    if spent is None or sizes is None:
+        return {}
+    spent = spent[spent["stage"] == "preprocess"].rename(columns={"of": "view"})
+    timed = spent.dropna(subset="seconds").merge(sizes, on=_PICTURE)
+    timed["megapixels"] = timed["width"] * timed["height"] / 1e6
+    total = timed.groupby(["dataset", "view", "method"])[["seconds", "megapixels"]].sum()
+    total = total[total["megapixels"] > 0]
+    speeds = (1000 * total["seconds"] / total["megapixels"]).to_dict()
+    return {
+        (e.dataset, m.name, method): speeds[e.dataset, m.coded_view, method]
+        for e in results.manifest.experiments
+        for m in e.models
+        for method in e.methods
+        if (e.dataset, m.coded_view, method) in speeds
+    }
+
+
+_PICTURE = ["dataset", "view", "index", "method", "qp"]
+_SIZES = dict.fromkeys(_PICTURE, "text") | dict.fromkeys(("index", "qp"), "integer") | {
+    "width": "number",
+    "height": "number",
+}
+_COSTS = {
+    "dataset": "text",
+    "index": "integer",
+    "of": "text",
+    "method": "text",
+    "qp": "number",
+    "stage": "text",
+    "seconds": "number",
+}
+
+
+def _read(path: Path, kinds: dict[str, str]) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    table = parse_table(path, read_bytes(path))
+    check_columns(path, table, kinds)
+    frame: pd.DataFrame = table.select(list(kinds)).to_pandas(ignore_metadata=True)
+    return frame

@@ -1,0 +1,132 @@
+"""Rows of the tables: what is written reads back the same, and what cannot be is named."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.results.files import ResultsError
+from bench.results.rows import (
+    IMAGE_KINDS,
+    BDRow,
+    EqualAccuracyRow,
+    PointRow,
+    Status,
+    columns,
+    distinct,
+    frame,
+    from_csv,
+    known,
+    to_csv,
+)
+
+KINDS = (PointRow, BDRow, EqualAccuracyRow)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+VALUES: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8)
+    | st.sampled_from(["=1+1", "'=1", "-5", "nan", 'say "x"', "a,b"]),
+    int: st.integers(0, 10**6),
+    int | None: st.none() | st.integers(-(10**6), 10**6),
+    float: NUMBERS,
+    float | None: st.none() | NUMBERS,
+    Status: st.sampled_from(["ok", "undefined"]),
+}
+
+
+def some(kind: type[Any]) -> st.SearchStrategy[Any]:
+    return st.builds(kind, **{name: VALUES[hint] for name, hint in get_type_hints(kind).items()})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_read_back_exactly(kind: type[Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+
+    @given(st.lists(some(kind), max_size=3))
+    def check(rows: list[Any]) -> None:
+        to_csv(kind, rows, path)
+        assert from_csv(kind, path) == rows
+
+    check()
+
+
+def equal_row(**values: Any) -> EqualAccuracyRow:
+    given: dict[str, Any] = dict.fromkeys(columns(EqualAccuracyRow), "a") | {"within": 1.0}
+    numbers = dict.fromkeys(("target", "bpp", "ci_low", "ci_high"), 0.1)
+    changes = dict.fromkeys(("change", "change_low", "change_high"))
+    return EqualAccuracyRow(**(given | numbers | changes | values))
+
+
+def test_what_stands_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    to_csv(EqualAccuracyRow, [equal_row(method="=x", bpp=1e-7, reason="")], path)
+    assert path.read_bytes().splitlines() == [
+        b"dataset,task,model,metric,anchor,method,interpolation,policy,within,target,bpp,ci_low,"
+        b"ci_high,change,change_low,change_high,reason",
+        b"a,a,a,a,a,'=x,a,a,1.0,0.1,1e-07,0.1,0.1,,,,",
+    ]
+
+
+def test_an_infinity_is_no_value_to_a_reader(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    to_csv(EqualAccuracyRow, [equal_row(ci_high=float("inf"))], path)
+    assert from_csv(EqualAccuracyRow, path) == [equal_row(ci_high=None)]
+
+
+def swap(old: str, new: str) -> Callable[[str], str]:
+    return lambda text: text.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (swap("1.0,0.1", "much,0.1"), r"rows\.csv, line 2: .*'much'"),
+        (swap("1.0,0.1", ",0.1"), r"rows\.csv, line 2: '': a number is expected"),
+        (swap(",within,", ",percent,"), r"rows\.csv: no column 'within'"),
+        (swap(",0.1", ""), r"rows\.csv, line 2: as many fields"),
+        (lambda _: "", r"rows\.csv: no column 'dataset', 'task'"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: Callable[[str], str], said: str) -> None:
+    path = tmp_path / "rows.csv"
+    to_csv(EqualAccuracyRow, [equal_row()], path)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ResultsError, match=said):
+        from_csv(EqualAccuracyRow, path)
+    with pytest.raises(ResultsError, match=r"other\.csv: cannot be read"):
+        from_csv(EqualAccuracyRow, tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frame_has_the_types_of_the_fields(kind: type[Any]) -> None:
+    table = frame(kind, [])
+    assert list(table.columns) == columns(kind)
+    for name, hint in get_type_hints(kind).items():
+        wanted = {int: "int64", int | None: "Int64", str: "str", Status: "str"}
+        assert table[name].dtype == wanted.get(hint, "float64")
+
+
+def test_a_frame_has_nan_for_no_value() -> None:
+    table = frame(EqualAccuracyRow, [equal_row(bpp=None), equal_row()])
+    assert table["bpp"].isna().tolist() == [True, False]
+    assert table["within"].tolist() == [1, 1]
+
+
+def test_the_first_of_equal_rows_stays() -> None:
+    rows = [equal_row(bpp=1.0), equal_row(method="b"), equal_row(bpp=2.0)]
+    assert distinct(rows, lambda row: row.method) == rows[:2]
+
+
+def test_no_value() -> None:
+    assert known(np.nan) is None
+    assert (known(np.float64(0.1)), type(known(np.float64(0.1)))) == (0.1, float)
+
+
+def test_columns_of_images() -> None:
+    assert IMAGE_KINDS == {
+        "dataset": "text", "view": "text", "index": "integer", "image": "text", "method": "text",
+        "qp": "integer", "bits": "number", "width": "number", "height": "number", "psnr": "number",
+    }  # fmt: skip
