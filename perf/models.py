@@ -1,7 +1,7 @@
-"""The table of docs/models.md: which models of each library run, and which train through.
+"""The table of docs/reference/models.md: which models of each library run, and which train through.
 
     python perf/models.py --out FILE.json [--library LIBRARY] [--seconds N]
-    python perf/models.py --out FILE.json --write docs/models.md
+    python perf/models.py --out FILE.json --write docs/reference/models.md
 
 One model per family, untrained, on two rendered pictures: classifiers on the pixels that their view
 leaves, detectors at 192 pixels. Every model has a process of its own; what FILE.json holds already

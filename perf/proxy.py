@@ -29,12 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import codecs
 from bench.datasets.images import read_rgb
-from bench.models.base import LIBRARIES
 from bench.preprocessors.base import load_network, weights_path
 from bench.preprocessors.npp import blur
-from bench.training import learned_proxy
+from bench.training import learned_proxy, loop
 from bench.training.coding import Coder
-from bench.training.npp import model_spec
+from bench.training.npp import ModelChoice
 from bench.training.pictures import dataset, square
 from bench.training.proxy import Proxy, analytic, straight_through
 from bench.training.task_loss import TaskLoss, task_loss
@@ -159,8 +158,8 @@ def main() -> None:
     if a.learned:
         span = range(min(qps), max(qps) + 1)
         proxies["learned"] = learned_proxy.load(a.learned, codec, span, CPU)
-    spec = model_spec(yaml.safe_load(a.model))
-    loss = task_loss(a.loss, LIBRARIES.get(spec.library).load(spec, CPU), a.longer_side)
+    model = loop.validated(ModelChoice, yaml.safe_load(a.model)).load(CPU)
+    loss = task_loss(a.loss, model, a.longer_side)
     x = pictures(a.images, a.side, a.count)
     coder = Coder(codec)
     network = None

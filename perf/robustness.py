@@ -181,7 +181,7 @@ class Bench:
         image = {"id": i + 1, "file_name": f"{i}.png", "width": width, "height": height}
         self.document["images"].append(image)
         objects = ""
-        for label, box in zip(target["labels"].tolist(), target["boxes"].tolist(), strict=True):
+        for label, box in zip(target.labels.tolist(), target.boxes.tolist(), strict=True):
             x1, y1, x2, y2 = map(int, box)
             identifier = len(self.document["annotations"]) + 1
             self.document["annotations"].append(
@@ -284,12 +284,14 @@ def plainly_read(bench: Bench, format: str) -> list[tuple[Any, ...]]:
 
 def as_loaded(data: Dataset, format: str) -> list[tuple[Any, ...]]:
     if format == "imagenet":
-        return sorted((s.name, int(s.target["label"])) for s in data.samples)
+        return sorted((s.name, int(s.target.label)) for s in data.samples)
     rows = []
     for sample in data.samples:
-        boxes = np.asarray(sample.target["boxes"], float)
-        sides = sample.target.get("xywh", np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]))
-        for label, box in zip(sample.target["labels"].tolist(), sides.tolist(), strict=True):
+        boxes = np.asarray(sample.target.boxes, float)
+        sides = sample.target.xywh
+        if sides is None:
+            sides = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+        for label, box in zip(sample.target.labels.tolist(), sides.tolist(), strict=True):
             rows.append((sample.name, data.categories[label] if format == "voc" else label, *box))
     return sorted(rows)
 

@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import codecs
 from bench.analysis.bdrate import bd_rate
 from bench.analysis.curves import prepare
-from bench.models.base import LIBRARIES
 from bench.models.gradients import DifferentiableClassifier
+from bench.training import loop
 from bench.training.coding import Coder
-from bench.training.npp import model_spec
+from bench.training.npp import ModelChoice
 from bench.training.pictures import dataset
 from bench.training.task_loss import Kind, task_loss
 
@@ -57,13 +57,13 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=0.8)
     a = parser.parse_args()
 
-    spec = model_spec(yaml.safe_load(a.model))
-    model = LIBRARIES.get(spec.library).load(spec, CPU)
+    chosen = loop.validated(ModelChoice, yaml.safe_load(a.model))
+    model = chosen.load(CPU)
     if not isinstance(model, DifferentiableClassifier) or model.view is None:
-        raise SystemExit(f"{spec.name}: not a classifier with a view of 8-bit pixels")
+        raise SystemExit(f"{chosen.name}: not a classifier with a view of 8-bit pixels")
     samples = dataset(yaml.safe_load(a.dataset)).samples[: a.count]
     plain = [model.view(s.load()) for s in samples]
-    labels = torch.tensor([int(s.target["label"]) for s in samples])
+    labels = torch.tensor([int(s.target.label) for s in samples])
     coder = Coder(codecs.make(yaml.safe_load(a.codec)))
     losses = {kind: task_loss(kind, model) for kind in LOSSES}
     qps = [int(q) for q in a.qps.split(",")]

@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 
 def test_layers() -> None:
@@ -11,6 +14,14 @@ def test_layers() -> None:
         [lint], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_no_modules_import_each_other() -> None:
+    """Over however many steps, inside functions too; only what type checkers see may."""
+    graph = grimp.build_graph("bench", exclude_type_checking_imports=True, cache_dir=None)
+    graph.remove_import(importer="bench", imported="bench.api")  # when its names are asked for
+    imports = {m: graph.find_modules_directly_imported_by(m) for m in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises CycleError, naming the modules
 
 
 def test_codecs_are_there_without_torch() -> None:

@@ -20,6 +20,7 @@ from bench.codecs.bpg.container import BpgFile
 from bench.codecs.bpg.header import EXTENSION_NAMES, MAX_PIXELS, ColorSpace, Header, PixelFormat
 from bench.codecs.bpg.nal import nal_layer, nal_type
 from bench.codecs.bpg.picture import BACKGROUNDS, Picture
+from bench.codecs.bpg.sps import Sps
 from bench.errors import ConfigError, DataError
 
 FORMATS = {
@@ -165,7 +166,26 @@ def info_text(source: Path, codec: str | Mapping[str, object] = "bpg") -> str:
         file = BpgFile.parse(data, 2**64)
     except BpgError as error:
         raise BpgError(f"{source}: {error}") from error
-    h, sps = file.header, file.sps
+    h = file.header
+    lines = _header_lines(h)
+    bpp = 8 * len(data) / (h.width * h.height)
+    lines.append(f"file: {len(data)} bytes, {bpp:.4f} bpp, frames: {file.frames}")
+    length = h.picture_data_length or "0 (to the end of the file)"
+    lines.append(f"picture_data_length: {length}")
+    lines += _sps_lines(file.sps)
+    lines += [
+        f"NAL unit: type {nal_type(nal)}, layer {nal_layer(nal)}, {len(nal)} bytes"
+        for nal in file.nals[:_UNITS]
+    ]
+    if len(file.nals) > _UNITS:
+        lines.append(f"and {len(file.nals) - _UNITS} more NAL units")
+    if h.width * h.height > MAX_PIXELS:
+        lines.append(f"larger than {MAX_PIXELS} pixels: decoding it needs max_pixels")
+    return "\n".join(lines)
+
+
+def _header_lines(h: Header) -> list[str]:
+    """As `bpgdec -i` prints them."""
     gray = h.pixel_format is PixelFormat.GRAY
     video = "_video" if h.pixel_format in (PixelFormat.YUV420_LEFT, PixelFormat.YUV422_LEFT) else ""
     first = [
@@ -178,41 +198,30 @@ def info_text(source: Path, codec: str | Mapping[str, object] = "bpg") -> str:
         f"bit_depth={h.bit_depth}",
         f"animation={int(h.animation)}",
     ]
-    lines = [" ".join(first)]
-    if h.extensions:
-        lines.append("Extension data:")
-        lines += [
-            f"  tag={e.tag} ({EXTENSION_NAMES.get(e.tag, 'unknown')}) length={len(e.data)}"
-            for e in h.extensions
-        ]
-    bpp = 8 * len(data) / (h.width * h.height)
-    lines.append(f"file: {len(data)} bytes, {bpp:.4f} bpp, frames: {file.frames}")
-    length = h.picture_data_length or "0 (to the end of the file)"
-    lines.append(f"picture_data_length: {length}")
+    extensions = [
+        f"  tag={e.tag} ({EXTENSION_NAMES.get(e.tag, 'unknown')}) length={len(e.data)}"
+        for e in h.extensions
+    ]
+    return [" ".join(first), *(["Extension data:"] if extensions else []), *extensions]
+
+
+def _sps_lines(sps: Sps) -> list[str]:
+    """How the picture is cut into blocks, and the tools that it is coded with."""
     min_cb, ctb = 1 << sps.log2_min_luma_coding_block_size, 1 << sps.log2_ctb_size
     smallest = 1 << sps.log2_min_luma_transform_block_size
     largest = smallest << sps.log2_diff_max_min_luma_transform_block_size
-    lines.append(
-        f"coded: {sps.pic_width_in_luma_samples}×{sps.pic_height_in_luma_samples} samples, "
-        f"coding blocks {min_cb}…{ctb}, transform blocks {smallest}…{largest}, "
-        f"depth {sps.max_transform_hierarchy_depth_intra}"
-    )
     tools = {
         "sample adaptive offset": sps.sample_adaptive_offset_enabled_flag,
         "strong intra smoothing": sps.strong_intra_smoothing_enabled_flag,
         "PCM": sps.pcm is not None,
         "range extension": sps.range_extension is not None,
     }
-    lines.append(f"tools: {', '.join(k for k, on in tools.items() if on) or 'none'}")
-    lines += [
-        f"NAL unit: type {nal_type(nal)}, layer {nal_layer(nal)}, {len(nal)} bytes"
-        for nal in file.nals[:_UNITS]
+    return [
+        f"coded: {sps.pic_width_in_luma_samples}×{sps.pic_height_in_luma_samples} samples, "
+        f"coding blocks {min_cb}…{ctb}, transform blocks {smallest}…{largest}, "
+        f"depth {sps.max_transform_hierarchy_depth_intra}",
+        f"tools: {', '.join(k for k, on in tools.items() if on) or 'none'}",
     ]
-    if len(file.nals) > _UNITS:
-        lines.append(f"and {len(file.nals) - _UNITS} more NAL units")
-    if h.width * h.height > MAX_PIXELS:
-        lines.append(f"larger than {MAX_PIXELS} pixels: decoding it needs max_pixels")
-    return "\n".join(lines)
 
 
 def read_picture(path: Path) -> tuple[Pixels, Pixels | None]:

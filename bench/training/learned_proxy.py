@@ -12,7 +12,8 @@ resemble the codec.
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,10 +163,11 @@ def load(path: Path, codec: Codec, qps: range, device: torch.device) -> Proxy:
 
 
 Batch = tuple[Tensor, Tensor]
+Pixels = NDArray[np.uint8]
 
 
 def _batches(
-    pictures: list[NDArray[np.uint8]], config: ProxyTraining, stage: int, steps: int, start: int
+    pictures: list[Pixels], config: ProxyTraining, stage: int, steps: int, start: int
 ) -> Iterator[Batch]:
     """Pictures (N, 3, S, S), half of them softened or sharpened, and QPs (N,), from step `start`
     on; a step's batch depends on the seed, the stage and the step alone."""
@@ -185,6 +187,40 @@ def _squared_error(a: Tensor, b: Tensor) -> Tensor:
     return ((a - b) ** 2).mean(dim=(1, 2, 3))
 
 
+def rate_distortion(network: LearnedProxy, x: Tensor, qp: Tensor) -> Tensor:
+    """R + λp · MSE in bits per pixel, pixels in [0, 1] (in CompressAI's terms its λ times
+    255² is our λp), mean over the batch, (). λp = 512 · 2^((37 − QP) / 3): at QP 37 HEVC itself
+    trades at 353, with the 3 QP that x265 takes off for an intra picture at 706."""
+    trade = 2 ** ((37 - qp) / 3)
+    pixels, bits, _ = network.coded(x, qp)
+    cost = bits / x[0, 0].numel() + 512 * trade * _squared_error(pixels, x)
+    # The usual bits go with the root of λ: so no QP outweighs the others.
+    return (cost / trade.sqrt()).mean()
+
+
+def misfit(network: LearnedProxy, coder: Coder, x: Tensor, qp: Tensor) -> Tensor:
+    """The squared error to the codec's pixels as a logarithm, so that fine and coarse QPs
+    count alike (0 is what the picture itself would score), plus the squared error of the
+    logarithm of the bits; mean over the batch, ()."""
+    decoded, bpp = coder.finish(coder.start(x, qp), x)
+    pixels, bits = network(x, qp)
+    rounding = 1 / (12 * 255**2)  # of 8 bits: keeps flat pictures from ruling
+    ours, theirs = (_squared_error(p, decoded) + rounding for p in (pixels, x))
+    return (torch.log(ours / theirs) + torch.log(bits / x[0, 0].numel() / bpp) ** 2).mean()
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One of the two that a proxy is trained in."""
+
+    number: int
+    name: str
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """Of pictures (N, 3, S, S) and QPs (N,), ()."""
+    steps: int
+    out: Path
+
+
 def train(
     raw: dict[str, Any], out: Path, device: torch.device, resume: bool, console: Console
 ) -> Path:
@@ -192,13 +228,39 @@ def train(
     OUT/rate_distortion. Raises ConfigError for a config that cannot be trained.
     """
     config = loop.validated(ProxyTraining, raw)
-    codec = codecs.make(config.codec)
-    low, high = config.qps
+    codec = _codec(config)
+    trained_on, held = _pictures(config)
+    coder = Coder(codec)
+    torch.manual_seed(config.seed)
+    network = LearnedProxy(config.width).to(device)
+    rate, fit = partial(rate_distortion, network), partial(misfit, network, coder)
+    for stage in (
+        _Stage(0, "rate–distortion", rate, config.steps, out / "rate_distortion"),
+        _Stage(1, "fit", fit, config.fit_steps, out),
+    ):
+        console.print(f"{stage.name}: {stage.steps} steps")
+        path = _trained(network, stage, trained_on, config, resume)
+    _describe(path, network, config, codec)
+    qps = range(config.qps[0], config.qps[1] + 1)
+    validation = torch.stack([square(p, config.crop, None) for p in held]).to(device)
+    _validate(load(path, codec, qps, device), validation, qps, coder, console)
+    return path
+
+
+def _codec(config: ProxyTraining) -> Codec:
+    """Raises ConfigError for QPs that it does not have."""
+    codec, (low, high) = codecs.make(config.codec), config.qps
     if low not in codec.qps or high not in codec.qps or low > high:
         raise ConfigError(
             f"qps: {low}, {high} are no first and last QP within {codec.name}'s "
             f"{codec.qps[0]}…{codec.qps[-1]}"
         )
+    return codec
+
+
+def _pictures(config: ProxyTraining) -> tuple[list[Pixels], list[Pixels]]:
+    """Those to train on, and those to validate on. Raises ConfigError where none is large
+    enough."""
     found = dataset(config.dataset).samples
     held, trained_on = (
         [p for p in (s.load() for s in part) if min(p.shape[:2]) >= config.crop]
@@ -206,66 +268,46 @@ def train(
     )
     if not trained_on or not held:
         raise ConfigError(f"crop: no picture of the data set has sides of {config.crop} pixels")
-    coder = Coder(codec)
-    torch.manual_seed(config.seed)
-    network = LearnedProxy(config.width).to(device)
+    return trained_on, held
 
-    def rate_distortion(batch: Batch) -> Iterator[Tensor]:
-        """R + λp · MSE in bits per pixel, pixels in [0, 1] (in CompressAI's terms its λ times
-        255² is our λp). λp = 512 · 2^((37 − QP) / 3): at QP 37 HEVC itself trades at 353, with the
-        3 QP that x265 takes off for an intra picture at 706."""
-        x, qp = (t.to(device) for t in batch)
-        trade = 2 ** ((37 - qp) / 3)
-        pixels, bits, _ = network.coded(x, qp)
-        cost = bits / x[0, 0].numel() + 512 * trade * _squared_error(pixels, x)
-        # The usual bits go with the root of λ: so no QP outweighs the others.
-        yield (cost / trade.sqrt()).mean()
 
-    def fit(batch: Batch) -> Iterator[Tensor]:
-        """The squared error to the codec's pixels as a logarithm, so that fine and coarse QPs
-        count alike (0 is what the picture itself would score), plus the squared error of the
-        logarithm of the bits."""
-        x, qp = (t.to(device) for t in batch)
-        decoded, bpp = coder.finish(coder.start(x, qp), x)
-        pixels, bits = network(x, qp)
-        rounding = 1 / (12 * 255**2)  # of 8 bits: keeps flat pictures from ruling
-        ours, theirs = (_squared_error(p, decoded) + rounding for p in (pixels, x))
-        yield (torch.log(ours / theirs) + torch.log(bits / x[0, 0].numel() / bpp) ** 2).mean()
-
-    stages = (
-        (rate_distortion, config.steps, out / "rate_distortion"),
-        (fit, config.fit_steps, out),
+def _trained(
+    network: LearnedProxy,
+    stage: _Stage,
+    pictures: list[Pixels],
+    config: ProxyTraining,
+    resume: bool,
+) -> Path:
+    """Of the network as the stage leaves it, the weights."""
+    device = network.header.device
+    optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
+    return loop.run(
+        network=network,
+        optimiser=optimiser,
+        schedule=torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, config.learning_rate, total_steps=stage.steps, pct_start=0.1
+        ),
+        batches=partial(_batches, pictures, config, stage.number, stage.steps),
+        loss=lambda batch: [stage.loss(*(t.to(device) for t in batch))],
+        steps=stage.steps,
+        clip_norm=1.0,
+        out=stage.out,
+        resume=resume,
+        average=0.98,
     )
-    for stage, (loss, steps, folder) in enumerate(stages):
-        console.print(f"{loss.__name__.replace('_', '–')}: {steps} steps")
-        optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
-        path = loop.run(
-            network=network,
-            optimiser=optimiser,
-            schedule=torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, config.learning_rate, total_steps=steps, pct_start=0.1
-            ),
-            batches=partial(_batches, trained_on, config, stage, steps),
-            loss=loss,
-            steps=steps,
-            clip_norm=1.0,
-            out=folder,
-            resume=resume,
-            average=0.98,
-        )
+
+
+def _describe(path: Path, network: LearnedProxy, config: ProxyTraining, codec: Codec) -> None:
+    """Have the file of weights say what it is, and hold only what was learned."""
     about = {
         "proxy": KIND,
         "width": str(config.width),
         "codec": json.dumps(_identity(codec)),
-        "qps": f"{low}-{high}",
+        "qps": f"{config.qps[0]}-{config.qps[1]}",
     }
     # Buffers are CompressAI's constants and tables; some constants are too small for fp16.
     learned = dict(network.named_parameters())
     save_file({k: v for k, v in load_file(path).items() if k in learned}, path, metadata=about)
-    qps = range(low, high + 1)
-    validation = torch.stack([square(p, config.crop, None) for p in held]).to(device)
-    _validate(load(path, codec, qps, device), validation, qps, coder, console)
-    return path
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -99,6 +100,123 @@ class Judge:
     limit: float
 
 
+@dataclass
+class _State:
+    """What training changes from step to step, and a checkpoint keeps."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    averaged: AveragedModel
+    best: dict[str, Tensor]
+    best_score: float = math.inf
+    step: int = 0
+    """How many were made."""
+
+    @classmethod
+    def begun(
+        cls,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        average: float,
+    ) -> "_State":
+        averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average))  # type: ignore[no-untyped-call]
+        averaged.eval()  # it is judged as it will be used: batch norm by its running statistics
+        return cls(network, optimiser, schedule, averaged, copy.deepcopy(network.state_dict()))
+
+    def read(self, checkpoint: Path) -> None:
+        """Raises ConfigError for a file that is none of this loop's."""
+        kept = _read_checkpoint(checkpoint)
+        self.network.load_state_dict(kept["network"])
+        self.optimiser.load_state_dict(kept["optimiser"])
+        self.schedule.load_state_dict(kept["schedule"])
+        self.averaged.load_state_dict(kept["averaged"])
+        self.best, self.best_score = kept["best"], kept["best_score"]
+        torch.set_rng_state(kept["rng"])
+        self.step = kept["step"]
+
+    def save(self, checkpoint: Path) -> None:
+        kept = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "best": self.best,
+            "best_score": self.best_score,
+            "rng": torch.get_rng_state(),
+            "step": self.step,
+        }
+        _save_checkpoint(checkpoint, kept)
+
+    def descend(self, terms: Iterable[Tensor], clip_norm: float) -> float:
+        """Make a step; returns the loss, the sum of its terms. Raises BenchError where it is not
+        finite."""
+        self.optimiser.zero_grad(set_to_none=True)
+        value = 0.0
+        for term in terms:
+            term.backward()  # type: ignore[no-untyped-call]
+            value += term.item()
+        if not math.isfinite(value):
+            raise BenchError(f"training stopped at step {self.step}: the loss is {value}")
+        nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm)
+        self.optimiser.step()
+        self.schedule.step()
+        self.averaged.update_parameters(self.network)
+        self.step += 1
+        return value
+
+    def keep_if_best(self, score: float, limit: float) -> None:
+        """Raises BenchError beyond the limit."""
+        if not score < limit:
+            raise BenchError(
+                f"training stopped at step {self.step}: the validation score is {score:.4g}"
+                f", over {limit:g}: the network collapsed; lower the learning rate"
+            )
+        if score < self.best_score:
+            self.best = copy.deepcopy(self.averaged.module.state_dict())
+            self.best_score = score
+
+
+@dataclass
+class _Log:
+    """Losses, as means over LOG_EVERY steps, to a file, to TensorBoard and to a progress bar."""
+
+    file: TextIO
+    scalar: Callable[[str, float, int], None]
+    """Takes (name, value, step)."""
+    show: Callable[..., None]
+    """Updates the bar."""
+    steps: int
+    total: float = 0.0
+    summed: int = 0
+
+    def add(self, value: float, state: _State) -> None:
+        """The loss of the last step of `state`."""
+        self.total, self.summed = self.total + value, self.summed + 1
+        if state.step % LOG_EVERY == 0 or state.step == self.steps:
+            mean, (rate, *_) = self.total / self.summed, state.schedule.get_last_lr()
+            csv.writer(self.file).writerow([state.step, f"{mean:.5f}", f"{rate:.3g}"])
+            self.file.flush()
+            self.scalar("loss", mean, state.step)
+            self.show(description=f"training, loss {mean:.3f}")
+            self.total, self.summed = 0.0, 0
+        self.show(completed=state.step)
+
+
+@contextmanager
+def _log(out: Path, start: int, steps: int) -> Iterator[_Log]:
+    """OUT/log.csv, which is gone on with unless `start` is 0, and the others beside it."""
+    with (
+        (out / "log.csv").open("a" if start else "w", newline="") as file,
+        Progress(transient=True) as progress,
+    ):
+        if not start:
+            csv.writer(file).writerow(["step", "loss", "learning_rate"])
+        bar = progress.add_task("training", total=steps, completed=start)
+        yield _Log(file, _scalars(out), partial(progress.update, bar), steps)
+
+
 def _scalars(folder: Path) -> Callable[[str, float, int], None]:
     """Writes (name, value, step) for TensorBoard, where that is installed."""
     try:
@@ -134,79 +252,29 @@ def run(
     naming the step, when the loss is not finite and when the judge says that the network collapsed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = out / "checkpoint.pt", out / "log.csv"
-    start = 0
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average))  # type: ignore[no-untyped-call]
-    averaged.eval()  # it is judged as it will be used: batch norm by its running statistics
-    best, best_score = copy.deepcopy(network.state_dict()), math.inf
+    checkpoint, state = out / "checkpoint.pt", _State.begun(network, optimiser, schedule, average)
     if resume and checkpoint.exists():
-        state = _read_checkpoint(checkpoint)
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        averaged.load_state_dict(state["averaged"])
-        best, best_score = state["best"], state["best_score"]
-        torch.set_rng_state(state["rng"])
-        start = state["step"]
-
-    def snapshot(step: int) -> dict[str, Any]:
-        return {
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-            "averaged": averaged.state_dict(),
-            "best": best,
-            "best_score": best_score,
-            "rng": torch.get_rng_state(),
-            "step": step,
-        }
-
+        state.read(checkpoint)
     network.train()
-    scalar = _scalars(out)
-    last_saved, total, summed = time.monotonic(), 0.0, 0
-    with log.open("a" if start else "w", newline="") as file, Progress(transient=True) as progress:
-        writer = csv.writer(file)
-        if not start:
-            writer.writerow(["step", "loss", "learning_rate"])
-        bar = progress.add_task("training", total=steps, completed=start)
-        for step, batch in enumerate(batches(start), start):
-            optimiser.zero_grad(set_to_none=True)
-            value = 0.0
-            for term in loss(batch):
-                term.backward()  # type: ignore[no-untyped-call]
-                value += term.item()
-            if not math.isfinite(value):
-                raise BenchError(f"training stopped at step {step}: the loss is {value}")
-            nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-            optimiser.step()
-            schedule.step()
-            averaged.update_parameters(network)
-            total, summed = total + value, summed + 1
-            if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
-                mean = total / summed
-                writer.writerow([step + 1, f"{mean:.5f}", f"{schedule.get_last_lr()[0]:.3g}"])
-                file.flush()
-                scalar("loss", mean, step + 1)
-                progress.update(bar, description=f"training, loss {mean:.3f}")
-                total, summed = 0.0, 0
-            progress.update(bar, completed=step + 1)
-            if judge and ((step + 1) % judge.every == 0 or step + 1 == steps):
-                score = judge.score(averaged.module)
-                scalar("validation", score, step + 1)
-                if not score < judge.limit:
-                    raise BenchError(
-                        f"training stopped at step {step + 1}: the validation score is {score:.4g}"
-                        f", over {judge.limit:g}: the network collapsed; lower the learning rate"
-                    )
-                if score < best_score:
-                    best, best_score = copy.deepcopy(averaged.module.state_dict()), score
+    last_saved = time.monotonic()
+    with _log(out, state.step, steps) as log:
+        for batch in batches(state.step):
+            value = state.descend(loss(batch), clip_norm)
+            log.add(value, state)
+            if judge and (state.step % judge.every == 0 or state.step == steps):
+                score = judge.score(state.averaged.module)
+                log.scalar("validation", score, state.step)
+                state.keep_if_best(score, judge.limit)
             if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
-                _save_checkpoint(checkpoint, snapshot(step + 1))
+                state.save(checkpoint)
                 last_saved = time.monotonic()
-    _save_checkpoint(checkpoint, snapshot(steps))
-    final = best if judge else averaged.module.state_dict()
-    weights = {
-        k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in final.items()
-    }
-    save_file(weights, out / "weights.safetensors")
-    return out / "weights.safetensors"
+    state.save(checkpoint)
+    path = out / "weights.safetensors"
+    _save_weights(state.best if judge else state.averaged.module.state_dict(), path)
+    return path
+
+
+def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """In fp16."""
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+    save_file({k: v.contiguous().cpu() for k, v in halves.items()}, path)

@@ -33,7 +33,8 @@ from bench.models.base import LIBRARIES, ModelSpec, TaskModel
 from bench.preprocessors.base import build, load_network, weights_path
 from bench.preprocessors.context import Context
 from bench.preprocessors.npp import NPP, QANPP
-from bench.tasks.base import Target
+from bench.tasks import TASKS
+from bench.tasks.records import Arrays
 from bench.training import loop
 from bench.training.coding import (
     VALIDATION_QP_STEP,
@@ -54,12 +55,30 @@ COLLAPSED = 100.0
 """A BD-rate in percent beyond which there is no network worth training on."""
 
 
+class ModelChoice(BaseModel):
+    """The task model that a preprocessor is trained for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    library: str
+    name: str
+    weights: str | None = None
+    """A file, a name known to the library, or null for what ships."""
+
+    def load(self, device: torch.device) -> TaskModel:
+        """Raises ConfigError."""
+        library, weights = LIBRARIES.get(self.library), self.weights
+        if weights is None and (shipped := library.default_weights(self.name)):
+            weights = str(shipped)
+        return library.load(ModelSpec(self.library, self.name, weights), device)
+
+
 class PreprocessorTraining(BaseModel):
     """`configs/train/npp_*.yaml`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: dict[str, Any]
+    model: ModelChoice
     dataset: dict[str, Any]
     extra: list[dict[str, Any]] = []
     """More data sets to train on; labels are read only for the loss `labels`."""
@@ -146,13 +165,15 @@ class Setting:
 
 def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     """Raises ConfigError where model, data set and config do not fit together."""
-    model = LIBRARIES.get(config.model["library"]).load(model_spec(config.model), device)
+    model = config.model.load(device)
     if config.guidance and (
-        model.task != "det" or config.loss == "labels" or config.architecture != "filters"
+        not TASKS.get(model.task).locates
+        or config.loss == "labels"
+        or config.architecture != "filters"
     ):
         raise ConfigError(
             f"guidance: {config.guidance:g} is for detectors, a loss other than 'labels' and "
-            f"architecture 'filters', not for {config.model['name']} ({model.task}), loss "
+            f"architecture 'filters', not for {config.model.name} ({model.task}), loss "
             f"{config.loss!r} and architecture {config.architecture!r}; leave it out"
         )
     if config.context:
@@ -199,7 +220,7 @@ def _codec_threads(share: float | None, device: torch.device) -> int:
     return threads
 
 
-Batch = tuple[Tensor, Tensor, list[Target]]
+Batch = tuple[Tensor, Tensor, list[Arrays]]
 
 
 def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) -> Iterator[Batch]:
@@ -277,27 +298,8 @@ def train(
     anchor = setting.by_loss
     for row in zip(anchor.qps, anchor.bpp, anchor.nats, strict=True):
         console.print("plain codec at QP {}: {:.3f} bpp, loss {:.4g}".format(*row))
-
-    torch.manual_seed(config.seed)
-    network = untrained(name, config)
-    if isinstance(network, NPP) and network.context:
-        _begin_as_backbone(network.context, setting.model)
-    if config.start:
-        _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
-    if config.guidance:
-        assert isinstance(network, NPP)  # `prepare` refuses others
-        network = Guided(network)
-    network.to(device)
-    parameters: dict[float, list[nn.Parameter]] = {}
-    for key, parameter in network.named_parameters():
-        rate = config.learning_rate * (KNOWING if "context.stages." in key else 1)
-        parameters.setdefault(rate, []).append(parameter)
-    optimiser = torch.optim.AdamW(
-        [{"params": group} for group in parameters.values()], weight_decay=1e-4
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, list(parameters), total_steps=config.steps, pct_start=0.1
-    )
+    network = _begun(name, config, setting.model).to(device)
+    optimiser, schedule = _optimiser(network, config)
 
     def score(candidate: nn.Module) -> float:
         value = setting.by_judge.verdict(setting.curve(candidate))
@@ -319,6 +321,44 @@ def train(
         average=config.average,
         judge=loop.Judge(score, config.validate_every, limit),
     )
+    _describe(path, name, config)
+    plain, ours = setting.by_judge, setting.curve(load_network(name, path, device)[0])
+    _write_curves(out / "validation.csv", plain, ours)
+    console.print(f"weights that are written: {plain.verdict(ours):+.1f} %")
+    return path
+
+
+def _begun(name: str, config: PreprocessorTraining, model: TaskModel) -> nn.Module:
+    """The network that training starts from. Raises ConfigError for weights that do not fit it."""
+    torch.manual_seed(config.seed)
+    network = untrained(name, config)
+    if isinstance(network, NPP) and network.context:
+        _begin_as_backbone(network.context, model)
+    if config.start:
+        _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
+    if not config.guidance:
+        return network
+    assert isinstance(network, NPP)  # `prepare` refuses others
+    return Guided(network)
+
+
+def _optimiser(
+    network: nn.Module, config: PreprocessorTraining
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """The weights that already know objects are moved KNOWING times as far."""
+    parameters: dict[float, list[nn.Parameter]] = {}
+    for key, parameter in network.named_parameters():
+        rate = config.learning_rate * (KNOWING if "context.stages." in key else 1)
+        parameters.setdefault(rate, []).append(parameter)
+    groups = [{"params": group} for group in parameters.values()]
+    optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, list(parameters), total_steps=config.steps, pct_start=0.1
+    )
+
+
+def _describe(path: Path, name: str, config: PreprocessorTraining) -> None:
+    """Have the file of weights say what network it is of, and hold no guess."""
     about = {
         "preprocessor": name,
         "architecture": config.architecture,
@@ -327,20 +367,21 @@ def train(
         "position": str(config.position),
         "context": str(config.context),
         "qps": f"{config.qps[0]}-{config.qps[1]}",
-        "model": str(config.model["name"]),
+        "model": config.model.name,
     }
     state = load_file(path)
     if config.guidance:
         kept = "network."
         state = {k.removeprefix(kept): v for k, v in state.items() if k.startswith(kept)}
     save_file(state, path, metadata=about)
-    plain, ours = setting.by_judge, setting.curve(load_network(name, path, device)[0])
+
+
+def _write_curves(path: Path, plain: Anchor, ours: Curve) -> None:
+    """The plain codec's curve and the network's beside each other, a row per QP."""
     lines = ["qp,bpp_plain,nats_plain,bpp,nats"]
     for values in zip(plain.qps, plain.bpp, plain.nats, *ours, strict=True):
         lines.append(",".join(f"{v:g}" for v in values))
-    (out / "validation.csv").write_text("\n".join(lines) + "\n")
-    console.print(f"weights that are written: {plain.verdict(ours):+.1f} %")
-    return path
+    path.write_text("\n".join(lines) + "\n")
 
 
 def untrained(name: str, config: PreprocessorTraining) -> nn.Module:
@@ -375,14 +416,3 @@ def _begin_as_backbone(context: Context, model: TaskModel) -> None:
         context.begin_as(getattr(network, "backbone", network))
     except ValueError as error:
         raise ConfigError(f"context: {error}; leave it out for this model") from None
-
-
-def model_spec(model: dict[str, Any]) -> ModelSpec:
-    texts = [model.get("library"), model.get("name"), model.get("weights") or ""]
-    if not all(isinstance(text, str) for text in texts):
-        raise ConfigError("model: takes library, name and weights, each a text")
-    weights = model.get("weights")
-    if weights is None:
-        default = LIBRARIES.get(model["library"]).default_weights(model["name"])
-        weights = str(default) if default else None
-    return ModelSpec(model["library"], model["name"], weights)

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from bench import codecs
+from bench.codecs.mapped import MappedCodec
 from bench.datasets import mini
 from bench.errors import ConfigError
 from bench.preprocessors.npp import blur
@@ -154,6 +155,29 @@ def test_another_codec_and_other_qps_are_refused_naming_both_sides(tmp_path: Pat
         load(path, "bpg")
     with pytest.raises(ConfigError, match=r"35…43.*27…43"):
         load(path, {"name": "bpg", "level": 1}, range(27, 44))
+
+
+@pytest.mark.parametrize(
+    "name", ["jpeg", "webp", "avif", "heic", "jpeg2000", "jpegxl", "h264", "av1"]
+)
+def test_a_proxy_is_of_what_the_codecs_qps_stand_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        codec = codecs.make(name)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert isinstance(codec, MappedCodec)
+    about = {"proxy": learned_proxy.KIND, "width": "8", "qps": "35-43"}
+    about["codec"] = json.dumps(learned_proxy._identity(codec))
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata=about)
+    first, *others = codec.values
+    monkeypatch.setattr(type(codec), "values", (first + 1, *others))
+    with pytest.raises(
+        ConfigError, match=rf"another codec: {codec.knob} {first:g},.*{first + 1:g},"
+    ):
+        load(path, name)
 
 
 class TestLearned:

@@ -129,6 +129,21 @@ def test_wrong_training_config(change: dict[str, Any], named: str, tmp_path: Pat
         task_model.train(TASK | change, tmp_path, CPU, False)
 
 
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ("mini_classifier", "model"),
+        ({"name": "mini_classifier"}, r"model\.library"),
+        ({"library": "mini", "name": 3}, r"model\.name"),
+        ({"library": "mini", "name": "mini_classifier", "wieghts": None}, r"model\.wieghts"),
+        ({"library": "tmim", "name": "resnet18"}, "tmim"),
+    ],
+)
+def test_wrong_task_model(model: Any, named: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=named):
+        npp.train("npp", QA_NPP | {"model": model}, tmp_path, CPU, False, Console(quiet=True))
+
+
 @pytest.mark.parametrize("qp", [27.0, 37.0, 47.0])
 @pytest.mark.parametrize("trade", ["linear", "logarithmic"])
 def test_moving_along_the_plain_codecs_curve_costs_nothing(trade: str, qp: float) -> None:

@@ -6,6 +6,7 @@ Names follow H.265 (section 7.3.2.2). Everything read is checked against what th
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from bench.codecs.bpg.bits import BitReader, BitWriter, BpgError
 from bench.codecs.bpg.header import Header
@@ -58,6 +59,39 @@ class RangeExtension:
     def write(self, bits: BitWriter) -> None:
         for field in fields(self):
             bits.flag(getattr(self, field.name))
+
+
+class _Planes(NamedTuple):
+    """The part of a whole SPS on the planes of samples; fields as in `Sps`."""
+
+    chroma_format_idc: int
+    separate_colour_plane_flag: bool
+    pic_width_in_luma_samples: int
+    pic_height_in_luma_samples: int
+    conformance_window: tuple[int, int, int, int]
+    bit_depth_luma: int
+    bit_depth_chroma: int
+
+    @classmethod
+    def parse(cls, bits: BitReader) -> _Planes:
+        chroma = bits.ue()
+        separate = bits.flag() if chroma == 3 else False
+        width, height = bits.ue(), bits.ue()
+        window = (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)
+        return cls(chroma, separate, width, height, window, bits.ue() + 8, bits.ue() + 8)
+
+
+class _BlockSizes(NamedTuple):
+    """The part of either SPS on the sizes of blocks, with offsets undone; fields as in `Sps`."""
+
+    log2_min_luma_coding_block_size: int
+    log2_diff_max_min_luma_coding_block_size: int
+    log2_min_luma_transform_block_size: int
+    log2_diff_max_min_luma_transform_block_size: int
+
+    @classmethod
+    def parse(cls, bits: BitReader) -> _BlockSizes:
+        return cls(bits.ue() + 3, bits.ue(), bits.ue() + 2, bits.ue())
 
 
 @dataclass(frozen=True)
@@ -125,27 +159,22 @@ class Sps:
         `alpha` reads the one of the alpha (or W) plane, which is a gray picture of its own.
         """
         bits = BitReader(data[:_LONGEST])
-        log2_min_cb = bits.ue() + 3
-        log2_diff_cb = bits.ue()
-        log2_min_tb = bits.ue() + 2
-        log2_diff_tb = bits.ue()
+        sizes = _BlockSizes.parse(bits)
         depth = bits.ue()
         sao = bits.flag()
         pcm = Pcm.parse(bits) if bits.flag() else None
         strong = bits.flag()
         range_extension, other = _parse_extension_flags(bits)
-        if log2_min_cb > 6:
+        if sizes.log2_min_luma_coding_block_size > 6:
             raise BpgError("the sizes of the coding blocks are outside of what H.265 allows")
+        step = 1 << sizes.log2_min_luma_coding_block_size
         sps = cls(
+            **sizes._asdict(),
             chroma_format_idc=0 if alpha else header.pixel_format.chroma_format_idc,
-            pic_width_in_luma_samples=_round_up(header.width, 1 << log2_min_cb),
-            pic_height_in_luma_samples=_round_up(header.height, 1 << log2_min_cb),
+            pic_width_in_luma_samples=_round_up(header.width, step),
+            pic_height_in_luma_samples=_round_up(header.height, step),
             bit_depth_luma=header.bit_depth,
             bit_depth_chroma=header.bit_depth,
-            log2_min_luma_coding_block_size=log2_min_cb,
-            log2_diff_max_min_luma_coding_block_size=log2_diff_cb,
-            log2_min_luma_transform_block_size=log2_min_tb,
-            log2_diff_max_min_luma_transform_block_size=log2_diff_tb,
             max_transform_hierarchy_depth_intra=depth,
             max_transform_hierarchy_depth_inter=depth,
             sample_adaptive_offset_enabled_flag=sao,
@@ -200,17 +229,12 @@ class Sps:
             raise BpgError("the SPS has sub-layers")
         bits.u(96)  # profile_tier_level()
         sps_id = bits.ue()
-        chroma_format_idc = bits.ue()
-        separate = bits.flag() if chroma_format_idc == 3 else False
-        width, height = bits.ue(), bits.ue()
-        window = (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)
-        bit_depth_luma, bit_depth_chroma = bits.ue() + 8, bits.ue() + 8
+        planes = _Planes.parse(bits)
         log2_max_poc_lsb = bits.ue() + 4
         bits.flag()  # sps_sub_layer_ordering_info_present_flag, without effect on one layer
         for _ in range(3):
             bits.ue()  # sizes of the decoded picture buffer
-        log2_min_cb, log2_diff_cb = bits.ue() + 3, bits.ue()
-        log2_min_tb, log2_diff_tb = bits.ue() + 2, bits.ue()
+        sizes = _BlockSizes.parse(bits)
         depth_inter, depth_intra = bits.ue(), bits.ue()
         scaling = bits.flag()
         if scaling and bits.flag():
@@ -230,15 +254,8 @@ class Sps:
             _skip_vui(bits)
         range_extension, other = _parse_extension_flags(bits)
         return cls(
-            chroma_format_idc=chroma_format_idc,
-            pic_width_in_luma_samples=width,
-            pic_height_in_luma_samples=height,
-            bit_depth_luma=bit_depth_luma,
-            bit_depth_chroma=bit_depth_chroma,
-            log2_min_luma_coding_block_size=log2_min_cb,
-            log2_diff_max_min_luma_coding_block_size=log2_diff_cb,
-            log2_min_luma_transform_block_size=log2_min_tb,
-            log2_diff_max_min_luma_transform_block_size=log2_diff_tb,
+            **planes._asdict(),
+            **sizes._asdict(),
             max_transform_hierarchy_depth_intra=depth_intra,
             max_transform_hierarchy_depth_inter=depth_inter,
             sample_adaptive_offset_enabled_flag=sao,
@@ -248,8 +265,6 @@ class Sps:
             sps_video_parameter_set_id=vps_id,
             sps_seq_parameter_set_id=sps_id,
             sps_max_sub_layers=sub_layers,
-            separate_colour_plane_flag=separate,
-            conformance_window=window,
             log2_max_pic_order_cnt_lsb=log2_max_poc_lsb,
             scaling_list_enabled_flag=scaling,
             amp_enabled_flag=amp,
