@@ -286,8 +286,10 @@ def render_classification(
     side = SIZES["cls"]
     canvas = _background(words, side)
     owner = np.full((side, side), -1, np.int32)
-    label = picture % len(CLASSES)
-    item = _Object(label, words.between(36, 60), words.between(36, 60), words.between(20, 42))
+    target = _label(picture)
+    item = _Object(
+        int(target.label), words.between(36, 60), words.between(36, 60), words.between(20, 42)
+    )
     _draw(words, canvas, owner, 0, item)
     if words.below(2):  # a strip of another surface hides up to a third of the object
         cut = item.radius * words.between(1, 8) // 8
@@ -301,7 +303,11 @@ def render_classification(
         else:
             canvas[hidden] = strip[hidden]
     picture_of_8_bits = _finish(words, canvas, _fresh("cls", split, picture, noise))
-    return picture_of_8_bits, Label(np.array(label, np.int64))
+    return picture_of_8_bits, target
+
+
+def _label(picture: int) -> Label:
+    return Label(np.array(picture % len(CLASSES), np.int64))
 
 
 _RENDER: dict[str, Callable[[str, int], tuple[NDArray[np.uint8], Record]]] = {
@@ -310,15 +316,33 @@ _RENDER: dict[str, Callable[[str, int], tuple[NDArray[np.uint8], Record]]] = {
 }
 
 
+@functools.cache
+def _rendered(task: str, split: str, picture: int) -> tuple[NDArray[np.uint8], Record]:
+    return _RENDER[task](split, picture)
+
+
+def _picture(task: str, split: str, picture: int) -> NDArray[np.uint8]:
+    return _rendered(task, split, picture)[0].copy()
+
+
+def _target(task: str, split: str, picture: int) -> Record:
+    """A class needs no picture to be known."""
+    return _label(picture) if task == "cls" else _rendered(task, split, picture)[1]
+
+
 @DATASETS.register("mini")
 def load(task: str, split: str = "test") -> Dataset:
-    """The detection or classification part, rendered now: pictures stay in memory."""
+    """The detection or classification part; pictures stay in memory once they are rendered."""
     if (task, split) not in COUNTS:
         raise ConfigError(f"mini has no split {split!r} for task {task!r}; splits: train, test")
-    samples = []
-    for i in range(COUNTS[task, split]):
-        picture, target = _RENDER[task](split, i)
-        samples.append(Sample(f"{split}-{i:05d}", functools.partial(np.copy, picture), target))
+    samples = [
+        Sample(
+            f"{split}-{i:05d}",
+            functools.partial(_picture, task, split, i),
+            _target(task, split, i),
+        )
+        for i in range(COUNTS[task, split])
+    ]
     return Dataset(
         name=f"mini-{task}" + ("" if split == "test" else f"-{split}"),
         task=task,

@@ -148,7 +148,7 @@ def _given_to_codec(source: Source, point: Point) -> _Given:
     if filtered is None:
         return _Given(rgb, 0.0)
     with stage("preprocess"):
-        made, seconds = source.shop.on_device(lambda: timed(lambda: filtered(rgb, point.qp)))
+        made, seconds = source.shop.filtered(lambda: timed(lambda: filtered(rgb, point.qp)))
     return _Given(checked("preprocess", made, rgb.shape), seconds)
 
 

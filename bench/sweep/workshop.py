@@ -65,15 +65,20 @@ class Counts:
         self.cached.update(other.cached)
 
 
+_thread = threading.local()
+
+
 class Workshop:
-    def __init__(self, experiments: list[Experiment], cache: Cache) -> None:
+    def __init__(self, experiments: list[Experiment], cache: Cache, device: str) -> None:
         self.experiments = experiments
         self.cache = cache
+        self._on_gpu = device != "cpu"
         self._kept: dict[Hashable, Any] = {}
         self._making = threading.RLock()
-        # One thread makes all calls of networks: one at a time on a device, and one team of
+        # One thread makes all calls of task models: one at a time on a device, and one team of
         # OpenMP's threads however many units are in flight.
-        self._turn = ThreadPoolExecutor(1, "network")
+        threads = torch.get_num_threads()
+        self._turn = ThreadPoolExecutor(1, "network", lambda: torch.set_num_threads(threads))
 
     def with_cache(self, cache: Cache) -> "Workshop":
         """The same plan and networks over another cache."""
@@ -85,7 +90,17 @@ class Workshop:
         self._turn.shutdown(wait=False)
 
     def on_device(self, call: Callable[[], T]) -> T:
+        """The call of a task model, in its turn."""
         return self._turn.submit(call).result()
+
+    def filtered(self, call: Callable[[], T]) -> T:
+        """The call of a preprocessor: on a CPU it goes with the coding, one core for each."""
+        if self._on_gpu:
+            return self.on_device(call)
+        if not hasattr(_thread, "alone"):
+            torch.set_num_threads(1)  # of this thread
+            _thread.alone = True
+        return call()
 
     def kept(self, name: Hashable, make: Callable[[], T]) -> T:
         """What is made once in a process."""
@@ -134,7 +149,7 @@ def opened(
             tuple(e.dataset.annotations_sha256 for e in experiments),
         )
         with _lock:
-            _opened[setup.key] = Workshop(experiments, cache)
+            _opened[setup.key] = Workshop(experiments, cache, device.type)
         try:
             yield setup
         finally:
@@ -167,7 +182,7 @@ def workshop(setup: Setup) -> Workshop:
             cache = Cache(setup.cache) if sees_cache(setup) else Carried()
             while _built:
                 _built.popitem()[1].close()
-            _built[setup.key] = Workshop(experiments, cache)
+            _built[setup.key] = Workshop(experiments, cache, setup.device)
         return _built[setup.key]
 
 
