@@ -184,7 +184,7 @@ def measured(job: Job, progress: "Progress") -> "Results":
     from bench import report
     from bench.analysis import analyse
     from bench.results import folder as folders
-    from bench.sweep import execute, run, workers, workshop
+    from bench.sweep import execute, pictures, run, workers, workshop
 
     with (
         progress,
@@ -197,7 +197,7 @@ def measured(job: Job, progress: "Progress") -> "Results":
         run.run(job.config, measure, job.device, place.work, name, progress.say)
         progress.say("analysing and drawing")
         try:
-            analyse(place.work)
+            pictures.keep(setup, place.work, analyse(place.work))
             report.write(place.work)
         except Exception:
             place.publish()  # what was measured, whatever became of its figures
@@ -247,31 +247,45 @@ def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A results folder. The tables are points.csv, bd.csv and equal_accuracy.csv, whose columns
-    results/README.md describes; an undefined or withheld number is NaN."""
+    """A results folder. The tables are points.csv, bd.csv, equal_accuracy.csv, pairs.csv, means.csv
+    and fidelity.csv, whose columns and units bench/results/rows.py describes; an undefined or
+    withheld number is NaN."""
 
     folder: Path
     """Absolute."""
     manifest: "Manifest" = field(repr=False)
     """What was measured, and with what."""
     points: "pd.DataFrame" = field(repr=False)
+    """Rates in bits per pixel, values in the metric's unit."""
     bd: "pd.DataFrame" = field(repr=False)
+    """Against the anchor: BD-rates in percent of rate, negative saves bits; BD-metrics in the
+    metric's unit."""
     equal_accuracy: "pd.DataFrame" = field(repr=False)
+    """Rates in bits per pixel, changes in percent of the anchor's."""
+    pairs: "pd.DataFrame" = field(repr=False)
+    """BD-rates of any method against any other, percent; none in a folder of an older version, here
+    and below, until the command `report` makes them."""
+    means: "pd.DataFrame" = field(repr=False)
+    """BD-rates averaged over models and over data sets, percent; none where there is only one."""
+    fidelity: "pd.DataFrame" = field(repr=False)
+    """PSNR in dB and MS-SSIM in [0, 1] against the original, where methods are equally accurate."""
 
     @property
     def summary(self) -> "pd.DataFrame":
-        """The BD-rates by the interpolation that counts, as text."""
+        """The BD-rates by the interpolation that counts, as text: percent of rate with 95 %
+        intervals, near the clean score first, then over all accuracies that both curves reach."""
         import pandas as pd
 
-        columns = ["data set", "model", "metric", "method", "BD-rate", "95 % interval"]
-        interpolation = self.manifest.analysis.interpolation
+        analysis = self.manifest.analysis
+        names = ["data set", "model", "metric", "method"]
+        columns = [*names, f"BD-rate at {analysis.range}", "BD-rate, whole overlap", "remarks"]
         rows = []
-        for row in self.bd[self.bd["interpolation"] == interpolation].itertuples():
-            ok, withheld = row.status == "ok", row.ci_low != row.ci_low
-            interval = row.reason if withheld else f"{row.ci_low:+.1f} … {row.ci_high:+.1f} %"
+        for row in self.bd[self.bd["interpolation"] == analysis.interpolation].itertuples():
+            near = _shown(row.range_bd_rate, row.range_low, row.range_high, row.range_reason)
+            whole = _shown(row.bd_rate, row.ci_low, row.ci_high, row.reason)
+            remarks = dict.fromkeys(filter(None, (near[1], whole[1])))
             named = (row.dataset, row.model, row.metric, f"{row.method} vs {row.anchor}")
-            number = f"{row.bd_rate:+.1f} %" if ok else "undefined"
-            rows.append((*named, number, interval if ok else row.reason))
+            rows.append((*named, near[0], whole[0], "; ".join(remarks)))
         return pd.DataFrame(rows, columns=columns)
 
     @property
@@ -342,7 +356,21 @@ def load(folder: Place) -> Results:
         rows.frame(rows.PointRow, tables.points),
         rows.frame(rows.BDRow, tables.bd),
         rows.frame(rows.EqualAccuracyRow, tables.equal_accuracy),
+        rows.frame(rows.PairRow, tables.pairs),
+        rows.frame(rows.MeanRow, tables.means),
+        rows.frame(rows.FidelityRow, tables.fidelity),
     )
+
+
+def _shown(value: float, low: float, high: float, reason: str) -> tuple[str, str]:
+    """A BD-rate with its interval, and of the reason what says why one of them is missing."""
+    parts = reason.split("; ")
+    if value != value:
+        return "undefined", parts[0]
+    if low != low:
+        withheld = [part for part in parts if part.startswith("no interval")]
+        return f"{value:+.1f} % (no interval)", "".join(withheld[:1])
+    return f"{value:+.1f} % ({low:+.1f} … {high:+.1f})", ""
 
 
 # --- BD-rate of any numbers -----------------------------------------------------------------------

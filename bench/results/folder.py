@@ -22,7 +22,7 @@ from typing import Any
 from bench.errors import BenchError, ConfigError
 from bench.results.lock import LockedError, locked
 from bench.results.manifest import seal
-from bench.results.names import FINISHED, LOCK, MANIFEST, OWN, UNFINISHED
+from bench.results.names import FINISHED, LOCK, MANIFEST, OWN, PICTURES, UNFINISHED
 
 SHOWN = 5
 """Files named in a message."""
@@ -140,9 +140,10 @@ def sha256(path: Path) -> str:
 
 
 def _copy_measurements(root: Path, work: Path) -> None:
-    """What was measured, without the tables and figures made from it, as hard links if possible."""
+    """What a run measured or kept, without the tables and figures made from it, as hard links if
+    possible."""
     for name in [MANIFEST, *sorted(_files(root))]:
-        if name == MANIFEST or name.endswith(".parquet"):
+        if name == MANIFEST or name.endswith(".parquet") or name.startswith(f"{PICTURES}/"):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             if not (work / name).exists():
                 _link(root / name, work / name)

@@ -6,6 +6,7 @@ from pathlib import Path
 MANIFEST = "manifest.json"
 IMAGES = "images.parquet"
 COSTS = "costs.parquet"
+PICTURES = "pictures"
 POINTS, BD, EQUAL_ACCURACY = "points.csv", "bd.csv", "equal_accuracy.csv"
 PAIRS, MEANS, FIDELITY = "pairs.csv", "means.csv", "fidelity.csv"
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.errors import ConfigError
 from bench.registry import Registry
+from bench.results.pictures import Mark
 from bench.tasks.records import Arrays, Record
 
 P = TypeVar("P", bound=Record)
@@ -209,6 +210,10 @@ class Task(Scored[P, T]):
         """Ground truth of each sample as the training loss of this task's models takes it. Raises
         ConfigError where model and data set do not fit, or there is no such loss."""
         raise ConfigError(f"task {self.name} has no training loss of labels")
+
+    def marks(self, prediction: P, target: T, categories: Mapping[int, str]) -> list[Mark]:
+        """What to show of a prediction on its picture."""
+        return []
 
     def regarded(self, prediction: P) -> Arrays:
         """Where a model finds something, for training: boxes (n, 4) and scores (n,)."""

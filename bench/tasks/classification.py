@@ -1,12 +1,13 @@
 """Image classification: top-1, top-5 and cross-entropy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.errors import ConfigError, DataError
+from bench.results.pictures import Mark
 from bench.tasks.agreement import ClassificationAgreement
 from bench.tasks.base import (
     TASKS,
@@ -96,6 +97,17 @@ class Classification(Task[Logits, Label]):
         rank = statistics["rank"].to_numpy()
         values = np.column_stack([rank < 1, rank < 5, statistics["cross_entropy"].to_numpy()])
         return weighted_means(values, statistics["image"].to_numpy(), weights)
+
+    def marks(self, prediction: Logits, target: Label, categories: Mapping[int, str]) -> list[Mark]:
+        """The most probable class; where it is false the true one is missed."""
+        logits = prediction.logits.astype(np.float64)
+        likely, true = int(logits.argmax()), int(target.label)
+        probability = float(1 / np.exp(logits - logits[likely]).sum())
+        said = f"{categories.get(likely, likely)} {probability:.2f}"
+        if likely == true:
+            return [Mark(state="true", text=said)]
+        missed = Mark(state="missed", text=str(categories.get(true, true)))
+        return [Mark(state="false", text=said), missed]
 
     def training_targets(self, model: ModelLike, dataset: DatasetLike) -> list[Arrays]:
         """The label () int64."""

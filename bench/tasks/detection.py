@@ -2,7 +2,7 @@
 the detector's own loss where the model gives it. The definition of mAP is in `bench.tasks.matching`
 and `bench.tasks.average_precision`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bench.errors import ConfigError
+from bench.results.pictures import Mark
 from bench.tasks.agreement import DetectionAgreement
 from bench.tasks.average_precision import average_precisions
 from bench.tasks.base import TASKS, DatasetLike, FullSet, Metric, ModelLike, Task, numbers_fault
@@ -19,6 +20,8 @@ from bench.tasks.records import Arrays, Detections, Objects
 
 LOSS_SCHEMA = SCHEMA.append(pa.field("loss", pa.float64()))
 """With the detector's own loss: a further row per image, which is no detection and no object."""
+SHOWN = 0.3
+"""Least score of detections that are drawn, as detectors' own demonstrations draw them."""
 REGARDED = 0.05
 """Least score of detections that training regards: mAP counts faint ones, too."""
 
@@ -127,9 +130,41 @@ class Detection(Task[Detections, Objects]):
             targets.append({"boxes": boxes[kept], "labels": labels[kept]})
         return targets
 
+    def marks(
+        self, prediction: Detections, target: Objects, categories: Mapping[int, str]
+    ) -> list[Mark]:
+        """Detections with a score of `SHOWN` or more, each the best of its object at an IoU of 0.5
+        or false, and the objects that none found; of crowds there is nothing to miss."""
+        marks, found = [], set()
+        for i in np.argsort(-prediction.scores, kind="stable").tolist():
+            score, label = float(prediction.scores[i]), int(prediction.labels[i])
+            if score < SHOWN:
+                break
+            box = prediction.boxes[i].astype(float)
+            same = [j for j in np.flatnonzero(target.labels == label).tolist() if j not in found]
+            best = max(same, key=lambda j: _iou(box, target.boxes[j]), default=None)
+            hit = best is not None and _iou(box, target.boxes[best]) >= 0.5
+            if hit:
+                found.add(best)
+            text = f"{categories.get(label, label)} {score:.2f}"
+            marks.append(Mark(state="true" if hit else "false", text=text, box=tuple(box.tolist())))
+        for j in np.flatnonzero(~target.iscrowd).tolist():
+            if j not in found:
+                name, box = str(categories.get(int(target.labels[j]))), target.boxes[j].tolist()
+                marks.append(Mark(state="missed", text=name, box=tuple(box)))
+        return marks
+
     def regarded(self, prediction: Detections) -> Arrays:
         seen = prediction.where(prediction.scores > REGARDED)
         return {"boxes": seen.boxes, "scores": seen.scores}
+
+
+def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Of two boxes x1 y1 x2 y2."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    both = float(np.prod(np.maximum(sides, 0)))
+    either = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both
+    return both / either if either > 0 else 0.0
 
 
 def _mean_loss(losses: pa.Table, weights: Ints) -> NDArray[np.float64]:
