@@ -327,10 +327,12 @@ class Results:
         (curves,) = fit
         if all(p.value is None for points in curves.methods.values() for p in points):
             raise ConfigError(f"{metric} of {curves.model} on {curves.dataset} has no values")
-        looks = figures.styles(content.methods(), curves.anchor)
+        looks = figures.looks_of(content, curves.anchor)
         title = "random weights: these numbers mean nothing" if content.random_weights else ""
         with rc_context(figures.SETTINGS):
-            return figures.draw(curves, looks, figures.labels(content, curves), title)
+            return figures.draw(
+                curves, looks, figures.labels(content, curves), title, content.accepted(curves)
+            )
 
     def _repr_html_(self) -> str:
         import pandas as pd

@@ -88,9 +88,12 @@ class DatasetConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     format: str
+    """coco, voc, imagenet, folder, mini, or one of another package."""
     root: PathText | None = None
     view: Literal["native", "model"] = "native"
+    """What is coded: the picture as it is, or what the model's resize and crop leave."""
     name: Name | None = None
+    """What results call the data set; by default its folder's name."""
     categories: dict[Name, Name] = {}
     """The data set's name of a category → the model's, where the two differ."""
 
@@ -104,6 +107,7 @@ class ModelConfig(_Strict):
     null for --weights or what ships."""
 
     library: str
+    """torchvision, timm, mmdet, mmpretrain, mini, or one of another package."""
     name: LongName
     weights: PathText | None = None
     loss: bool = True
@@ -144,6 +148,7 @@ class ExperimentConfig(_Strict):
     dataset: DatasetConfig
     models: list[ModelConfig] = Field(min_length=1)
     anchor: str
+    """The method that the others are compared with."""
     methods: dict[Name, MethodConfig] = Field(min_length=1)
     expected: Expected | None = None
 
@@ -186,8 +191,12 @@ class AnalysisConfig(_Strict):
     """How curves become numbers; the named interpolation is the one that gates."""
 
     interpolation: Literal["pchip", "akima"] = "pchip"
+    """The one that is shown first and that gates; both are computed."""
     policy: Literal["pareto", "isotonic", "raw"] = "pareto"
+    """What is done about points that another one beats in rate and accuracy: dropped,
+    averaged with their neighbours, or kept."""
     resamples: Int = Field(default=1000, ge=0, le=MOST_RESAMPLES)
+    """Of the bootstrap; 0 asks for no intervals."""
     seed: Int = Field(default=0, ge=0, le=LARGEST_SEED)
     within: tuple[Number, ...] = Field(default=(1.0, 2.0, 5.0, 10.0), max_length=100)
     """Percent below the clean score at which rates are compared; BD-rate over the accuracies from

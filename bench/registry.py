@@ -1,8 +1,10 @@
 """What a name in a config stands for: a factory, which another package may offer through a Python
 entry point, or a file."""
 
+import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -106,6 +108,13 @@ def existing_file(name: str) -> Path | None:
 
 
 def _offered(group: str) -> list[EntryPoint]:
+    return _offered_on(group, tuple(sys.path))
+
+
+@cache
+def _offered_on(group: str, path: tuple[str, ...]) -> list[EntryPoint]:
+    """By the folders that modules come from: to look through them takes longer than a prediction
+    out of the cache."""
     try:
         return list(entry_points(group=group))
     except Exception:  # of one package, in the way of all others

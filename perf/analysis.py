@@ -3,8 +3,9 @@
     python perf/analysis.py [--images 5000 --methods 8 --qps 8 --models 3 --resamples 1000]
 
 An image is recognised where a method's quality exceeds the image's difficulty, so that accuracy
-rises smoothly with the rate. What is printed: seconds of the processor for each part of the analysis, which a busy machine does
-not stretch, and the largest resident set of the process in MiB.
+rises smoothly with the rate. What is printed: seconds of the processor for each part of the
+analysis, all threads together, which a busy machine does not stretch, and the largest resident set
+of the process in MiB.
 """
 
 import argparse

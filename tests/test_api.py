@@ -1,10 +1,12 @@
 """What `import bench` gives: runs, results and BD-rates without the command line."""
 
 import copy
+import io
 import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 
 import bench
 from bench import config as configs
 from bench.cli import main
+from bench.cli.tables import of
 from bench.errors import BenchError, ConfigError, DataError
 from bench.models.base import LIBRARIES, ModelSpec
 
@@ -156,7 +160,7 @@ def test_relative_paths_are_from_where_the_user_stands(
 
 
 def test_tables_are_those_on_disk(results: bench.Results) -> None:
-    for name in ("points", "bd", "equal_accuracy"):
+    for name in ("points", "bd", "equal_accuracy", "pairs", "means", "fidelity"):
         table: pd.DataFrame = getattr(results, name)
         text = pd.read_csv(results.folder / f"{name}.csv", dtype=str, keep_default_na=False)
         assert list(table) == list(text)
@@ -184,8 +188,43 @@ def test_how_results_show_themselves(results: bench.Results) -> None:
     assert shown.count("<tr") == 1 + len(results.summary)
     assert "jpeg vs bpg" in shown
     assert "Random weights" not in shown
-    assert max(map(len, results.summary["95 % interval"])) > 50
-    assert "…</td>" not in shown  # as pandas shows long text, else
+    reason = f"no interval: {'said at length ' * 5}"
+    told = replace(results, bd=results.bd.assign(ci_low=np.nan, reason=reason))
+    assert max(map(len, told.summary["remarks"])) > 50
+    assert "…</td>" not in told._repr_html_()  # as pandas shows long text, else
+
+
+def test_the_range_near_the_clean_score_stands_before_the_whole_overlap(
+    results: bench.Results,
+) -> None:
+    numbers = {"range_bd_rate": -20.3, "range_low": -29.5, "range_high": -12.1}
+    numbers |= {"bd_rate": -34.6, "ci_low": -39.0, "ci_high": -30.0}
+    reasons = {"reason": "npp tied", "range_reason": "", "status": "ok"}
+    first = replace(results, bd=results.bd.assign(**numbers, **reasons)).summary.iloc[0]
+    assert list(first.index[-3:]) == [
+        "BD-rate at 1–10 % below clean", "BD-rate, whole overlap", "remarks",
+    ]  # fmt: skip
+    assert first.tolist()[-3:] == ["-20.3 % (-29.5 … -12.1)", "-34.6 % (-39.0 … -30.0)", ""]
+
+    missing = {"range_bd_rate": np.nan, "range_reason": "too little; x"}
+    withheld = {"ci_low": np.nan, "reason": "npp tied; no interval: no resamples"}
+    table = results.bd.assign(**(numbers | missing | withheld), status="ok")
+    shown = replace(results, bd=table).summary.iloc[0].tolist()[-3:]
+    assert shown == [
+        "undefined", "-34.6 % (no interval)", "too little; no interval: no resamples",
+    ]  # fmt: skip
+
+
+def test_the_console_has_the_remarks_below_the_table(results: bench.Results) -> None:
+    told = replace(results, bd=results.bd.assign(ci_low=np.nan, reason="no interval: [because]"))
+    console = Console(width=200, file=io.StringIO())
+    console.print(of(told.summary))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    bottom = next(i for i, line in enumerate(lines) if line.startswith("└"))
+    assert "(no interval)" in lines[bottom - 1]
+    assert len(lines) == bottom + 1 + len(told.summary)
+    assert lines[-1].startswith("mini-cls, mini_classifier, ")
+    assert lines[-1].endswith("no interval: [because]")
 
 
 def test_figures(results: bench.Results) -> None:

@@ -56,6 +56,7 @@ class Pair:
         one, other = p.methods[against], p.methods[method]
         result = bd(one.curve, other.curve, interpolation, names)
         rates = bd_rate_rows(one.rows, other.rows, interpolation)
+        rates[0] = result.bd_rate  # the same but for rounding
         within = p.analysis.within
         bottom, top = p.below_clean(within[-1]), p.below_clean(within[0])
         ranged, covered = bd_rate_within(one.rows, other.rows, bottom, top, interpolation)

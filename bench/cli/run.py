@@ -30,9 +30,9 @@ def add(commands: "Commands") -> None:
     run.add_argument("--out", type=folder, help="results folder; default: results/<config's name>")
     run.add_argument("--cache", type=folder, help="default: .cache beside the results folder")
     run.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
-    run.add_argument("--device", choices=api.DEVICES, default="auto")
+    run.add_argument("--device", choices=api.DEVICES, default="auto", help="where networks run")
     run.add_argument("--jobs", type=jobs, help="parallel coders; default: all cores")
-    run.add_argument("--backend", choices=api.BACKENDS, default="threading")
+    run.add_argument("--backend", choices=api.BACKENDS, default="threading", help="where units run")
     run.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, with --backend dask"
     )
@@ -41,7 +41,7 @@ def add(commands: "Commands") -> None:
     )
     run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
     run.add_argument("--dry-run", action="store_true", help="check everything, show the plan, stop")
-    run.add_argument("--quiet", action="store_true")
+    run.add_argument("--quiet", action="store_true", help="no progress, no table")
 
 
 def main(a: argparse.Namespace) -> None:

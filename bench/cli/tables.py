@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,11 +76,18 @@ def expected(experiments: "list[Experiment]") -> str:
     )
 
 
-def of(texts: "pd.DataFrame") -> Table:
-    table = Table(*texts.columns)
-    for row in texts.itertuples(index=False):
+def of(summary: "pd.DataFrame") -> Group:
+    """The table of `api.Results.summary`, with its remarks below, a line each."""
+    numbers = summary.drop(columns="remarks")
+    table = Table(*numbers.columns)
+    for row in numbers.itertuples(index=False):
         table.add_row(*map(escape, row))
-    return table
+    remarks = [
+        Text(f"{', '.join(row[:4])}: {row[-1]}")
+        for row in summary.itertuples(index=False)
+        if row[-1]
+    ]
+    return Group(table, *remarks)
 
 
 def counts(manifest: "Manifest") -> str:

@@ -18,7 +18,7 @@ def add(commands: "Commands") -> None:
     train.add_argument("--out", type=folder, required=True)
     train.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
     train.add_argument("--device", choices=api.DEVICES, default="auto")
-    train.add_argument("--resume", action="store_true")
+    train.add_argument("--resume", action="store_true", help="go on where it was stopped")
 
 
 def main(a: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ MANY = 12
 """Methods beyond which only the best are told apart."""
 TOLD_APART = 6
 """Of them, beside the anchor."""
-LONGEST = 34
+LONGEST = 30
 """Columns of a method's name in a legend."""
 
 _FAR = 1e100
@@ -87,9 +87,10 @@ def draw_panels(panels: list[Panel], columns: int, looks: dict[str, Style], titl
     for i, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.tick_params(labelsize=7)
+        ticks = 6 if columns == 2 else 4
         entries = {method: elided(method, LONGEST) for method in panel.curves.methods}
-        _draw_axes(axes, panel, looks, entries, told)
-        room = 150 // columns
+        _draw_axes(axes, panel, looks, entries, told, ticks)
+        room = 88 // columns
         names = (elided(panel.curves.model, room), elided(panel.curves.dataset, room))
         axes.set_title("\n".join(names), fontsize=7)
         if i % columns == 0 or panels[i - 1].curves.metric != panel.curves.metric:
@@ -116,13 +117,19 @@ def _axis_label(metric: str, room: int) -> str:
 
 
 def _draw_axes(
-    axes: Axes, panel: Panel, looks: dict[str, Style], entries: dict[str, str], told: set[str]
+    axes: Axes,
+    panel: Panel,
+    looks: dict[str, Style],
+    entries: dict[str, str],
+    told: set[str],
+    ticks: int = 6,
 ) -> Text | None:
     """Everything but labels of the axes and the legend → the text on the uncompressed score."""
     curves, drawn = panel.curves, []
     others = sum(method not in told for method in curves.methods)
-    for order, (method, points) in enumerate(curves.methods.items()):
-        points = drawable(points)
+    # Those that are told apart come first in the legend.
+    for order, method in enumerate(sorted(curves.methods, key=lambda m: m not in told)):
+        points = drawable(curves.methods[method])
         if not points:
             continue
         drawn += points
@@ -134,8 +141,8 @@ def _draw_axes(
             label = f"{others} other{'s' if others > 1 else ''}"
             known = axes.get_legend_handles_labels()[1]
             _draw_rest(axes, points, "_" if label in known else label)
-    _scale_rates(axes, [p.bpp or 0.0 for p in drawn])
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    _scale_rates(axes, [p.bpp or 0.0 for p in drawn], ticks)
+    axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     axes.margins(y=0.06)
     ceiling = _draw_clean(axes, curves, [p.value or 0.0 for p in drawn])
     if panel.shaded and all(map(_near, panel.shaded)):
@@ -270,18 +277,18 @@ def _array(values: list[float | None]) -> NDArray[np.float64]:
     return np.array(values, dtype=np.float64)
 
 
-def _scale_rates(axes: Axes, rates: list[float]) -> None:
+def _scale_rates(axes: Axes, rates: list[float], ticks: int) -> None:
     """Linear from zero, or, where rates span more than tenfold, logarithmic in doublings."""
     low, high = min(rates), max(rates)
     if high <= 10 * low:
         axes.set_xlim(0, high * 1.05)
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
         return
     axes.set_xscale("log", base=2)
     axes.set_xlim(low / 1.15, high * 1.15)
     exponents = np.arange(np.floor(np.log2(low / 1.15 / 0.1)), np.log2(high * 1.15 / 0.1) + 1)
-    ticks = 0.1 * 2.0 ** exponents[:: -(-len(exponents) // 9)]
-    axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
+    places = 0.1 * 2.0 ** exponents[:: -(-len(exponents) // (ticks + 3))]
+    axes.xaxis.set_major_locator(FixedLocator(places.tolist()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}"))
 
@@ -365,9 +372,13 @@ def _place_outside(
         legend = figure.legend(
             handles, names, **(style | {"loc": "outside lower center", "ncols": columns})
         )
-        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            return
-        legend.remove()
+        fits = figure.bbox.width / legend.get_window_extent().width
+        if columns > 1 and fits < 1:
+            legend.remove()
+            continue
+        for text in (legend.get_title(), *legend.get_texts()) if fits < 1 else ():
+            text.set_fontsize(0.98 * fits * rcParams["legend.fontsize"])
+        return
 
 
 def _place_shared_legend(figure: Figure) -> None:

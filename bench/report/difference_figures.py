@@ -38,8 +38,9 @@ class Saving:
         return with_interval(percent(self.value), *ends) + (" †" if self.little else "")
 
     @property
-    def drawn(self) -> bool:
-        return self.value is not None and -100 < self.value < _MOST
+    def place(self) -> float | None:
+        """The value, where it can be drawn."""
+        return self.value if self.value is not None and -100 < self.value < _MOST else None
 
     def ends(self) -> tuple[float, float] | None:
         if self.low is None or self.high is None or not -100 < self.low <= self.high < _MOST:
@@ -72,7 +73,8 @@ def draw_forest(lines: list[Line], titles: tuple[str, ...], label: str, warning:
         for y, look, saving in shown:
             _draw_saving(axes, y, look, saving)
         axes.set_title(title, fontsize=7.5)
-        axes.set_xlabel(label)
+        axes.set_xlabel(label, fontsize=7.5)
+        axes.tick_params(axis="x", labelsize=7.5)
         axes.grid(axis="y", visible=False)
     axes = columns[0]
     axes.set_ylim(len(lines) - 0.4, -0.6)
@@ -89,9 +91,9 @@ def _draw_saving(axes: Axes, y: float, look: Style | None, saving: Saving) -> No
     ends = saving.ends()
     if ends:
         axes.plot(ends, (y, y), color=colour, linewidth=1.1, solid_capstyle="butt", zorder=2)
-    if saving.drawn and look:
+    if look and saving.place is not None:
         axes.plot(
-            [saving.value],
+            [saving.place],
             [y],
             linestyle="none",
             marker=look.marker,
@@ -116,7 +118,7 @@ def _draw_saving(axes: Axes, y: float, look: Style | None, saving: Saving) -> No
 
 def _scale_savings(axes: Axes, savings: list[Saving]) -> None:
     """Percent of rate: linear, or by ratio where something costs more than twice the bits."""
-    values = [s.value for s in savings if s.drawn and s.value is not None]
+    values = [s.place for s in savings if s.place is not None]
     values += [end for s in savings for end in s.ends() or ()]
     low, high = min([0.0, *values]), max([0.0, *values])
     if high <= 100:
@@ -169,13 +171,19 @@ def draw_savings(
     """
     figure = new_figure(COLUMN, 2.3)
     axes = figure.add_subplot()
-    levels = sorted(targets)
+    reached = [
+        within
+        for course in courses
+        for within, saving in zip(course.within, course.savings, strict=True)
+        if saving.place is not None
+    ]
+    levels = [within for within in sorted(targets) if min(reached) <= within <= max(reached)]
     place = {within: -float(i) for i, within in enumerate(levels)}
     axes.axhline(0, color="black", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
     for i, course in enumerate(courses):
         # Beside each other, so that each interval is seen.
         shift = 0.04 * (i - (len(courses) - 1) / 2)
-        _draw_course(axes, course, [place[within] + shift for within in course.within])
+        _draw_course(axes, course, {within: x + shift for within, x in place.items()})
     axes.set_xlim(-len(levels) + 0.7, 0.3)
     axes.set_xticks(
         list(place.values()), [f"{number(targets[w], 3)}\n({MINUS}{w:g} %)" for w in levels]
@@ -191,9 +199,12 @@ def draw_savings(
     return figure
 
 
-def _draw_course(axes: Axes, course: Course, x: list[float]) -> None:
-    y = np.array([math.nan if not s.drawn else s.value for s in course.savings], float)
-    ends = np.array([s.ends() or (math.nan, math.nan) for s in course.savings], float)
+def _draw_course(axes: Axes, course: Course, place: dict[float, float]) -> None:
+    known = dict(zip(course.within, course.savings, strict=True))
+    own = [known.get(within, Saving(None, None, None)) for within in place]
+    x = list(place.values())
+    y = np.array([math.nan if s.place is None else s.place for s in own], float)
+    ends = np.array([s.ends() or (math.nan, math.nan) for s in own], float)
     look = course.look
     axes.plot(
         x,
@@ -256,10 +267,10 @@ def draw_bars(groups: list[Bars], labels: list[tuple[str, str]], x: str, warning
 
 
 def _draw_bar(axes: Axes, y: float, saving: Saving, colour: str) -> None:
-    if saving.drawn:
+    if saving.place is not None:
         axes.barh(
             y,
-            saving.value,
+            saving.place,
             0.62,
             facecolor="white" if saving.little else colour,
             edgecolor=colour,

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ from bench.report.results import Curves, Results
 from bench.report.style import FAMILIES, SETTINGS, Options, settings, styles
 from bench.results.names import file_name
 
-__all__ = ["SETTINGS", "FigureFiles", "draw", "labels", "styles", "write_figures"]
+__all__ = ["SETTINGS", "FigureFiles", "draw", "labels", "looks_of", "styles", "write_figures"]
 
 FORMATS = ("pdf", "svg", "png")
 CAPTION = "caption.tex"
@@ -101,8 +102,16 @@ def labels(results: Results, curves: Curves) -> dict[str, str]:
     for row in compared(results, curves):
         if row.method in text:
             saving = saving_of(row)
-            text[row.method] += f"  {saving.text if saving.value is None else _percent(saving)}"
+            name = text[row.method]
+            if _turned(name):  # marks keep it and what follows in their own directions
+                name = f"\N{LEFT-TO-RIGHT MARK}{name}\N{LEFT-TO-RIGHT MARK}"
+            said = saving.text if saving.value is None else _percent(saving)
+            text[row.method] = f"{name}  {said}"
     return text
+
+
+def _turned(name: str) -> bool:
+    return any(unicodedata.bidirectional(c) in ("R", "AL") for c in name)
 
 
 def _percent(saving: Saving) -> str:
@@ -124,6 +133,7 @@ def _named(results: Results) -> Iterator[tuple[str, Curves]]:
     for curves in filter(has_points, results.curves()):
         name = f"{curves.dataset}_{curves.model}_{curves.metric}"
         stem = file_name(re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip(".-"))
+        stem = stem.replace("~", "-")  # in LaTeX a blank
         unique, n = stem, 2
         while unique in taken:
             unique, n = f"{stem}-{n}", n + 1

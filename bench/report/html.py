@@ -8,8 +8,7 @@ from pathlib import Path
 from bench.atomic import write_text
 from bench.report import page as parts
 from bench.report.figures import FigureFiles
-from bench.report.page import comparisons, measured, overview, panel, record
-from bench.report.page.elements import name
+from bench.report.page import comparisons, in_short, measured, overview, panel, pictures, record
 from bench.report.results import Results
 from bench.report.text import metric_label
 
@@ -30,7 +29,9 @@ def write_page(results: Results, figures: list[FigureFiles]) -> Path:
 def page(results: Results, figures: list[FigureFiles]) -> str:
     """The page as text. Everything that comes from the results is escaped."""
     title = results.manifest.name or results.folder.resolve().name
-    sections = [section for section in _sections(results, figures) if section[2]]
+    content = panel.content(results)
+    curves = _curves(results, figures) if content["panels"] else ""
+    sections = [section for section in _sections(results, curves) if section[2]]
     links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
     bodies = "".join(
         f'<section id="{key}"><h2>{heading}</h2>{body}</section>\n'
@@ -56,7 +57,7 @@ def page(results: Results, figures: list[FigureFiles]) -> str:
 </header>
 <main>
 {bodies}</main>
-<script type="application/json" id="data">{panel.data(results)}</script>
+<script type="application/json" id="data">{panel.embedded(content)}</script>
 <script>{script}</script>
 </body>
 </html>
@@ -75,17 +76,18 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _sections(results: Results, figures: list[FigureFiles]) -> list[Section]:
+def _sections(results: Results, curves: str) -> list[Section]:
     cost, bits = measured.sections(results)
     return [
-        ("summary", "In short", _in_short(results)),
+        ("summary", "In short", in_short.summary(results)),
         ("matrix", "BD-rate", overview.matrix(results) + record.bd_rates(results)),
         ("forest", "Intervals", overview.forest(results)),
-        ("curves", "Curves", _curves(results, figures)),
-        ("saving", "Saving against accuracy", _saving(results)),
+        ("curves", "Curves", curves or "<p>No operating points to draw.</p>"),
+        ("saving", "Saving against accuracy", _saving(results) if curves else ""),
         ("pairs", "Pairs and means", comparisons.pairs(results) + comparisons.means(results)),
         ("cost", "Cost", cost),
         ("bits", "Bits by image", bits),
+        ("pictures", "Pictures", pictures.section(results)),
         ("points", "Operating points", record.points(results)),
         ("failures", "Failures", record.failures(results)),
         ("provenance", "How it was made", record.provenance(results)),
@@ -98,29 +100,8 @@ def _warning(results: Results) -> str:
     return f'<p><span class="worse">{escape(said)}</span></p>\n' if said else ""
 
 
-def _in_short(results: Results) -> str:
-    """What is said first, and for each data set and model its images and methods."""
-    items = []
-    for dataset, task, model in results.groups():
-        own = [p for p in results.points if (p.dataset, p.model) == (dataset, model)]
-        measured_here = {p.method for p in own}
-        methods = [method for method in results.methods() if method in measured_here]
-        about = [f"<b>{name(model)}</b> on <b>{name(dataset)}</b>"]
-        limited = " (the first of the data set)" if results.limited(dataset) else ""
-        about.append(f"{own[0].n_images} images{limited}")
-        if task.endswith("-agreement"):
-            about.append("no labels: agreement with the uncompressed images, not accuracy")
-        if view := results.view(dataset, model):
-            about.append(f"view {escape(view)}")
-        about.append(", ".join(map(name, methods)) or "no coded methods")
-        items.append(f"<li>{' · '.join(about)}</li>")
-    return f'<ul class="measured">{"".join(items)}</ul>' if items else "<p>Nothing measured.</p>"
-
-
 def _curves(results: Results, figures: list[FigureFiles]) -> str:
     """The panel for those with a script; the figures for those without, and for paper."""
-    if not figures:
-        return "<p>No operating points to draw.</p>"
     drawn = "".join(_figure(results, f) for f in figures)
     return f'{panel.controls()}<div class="figures still">{drawn}</div>'
 

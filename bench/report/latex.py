@@ -24,7 +24,6 @@ _WORD = 24
 """Characters of a word that fits on any line."""
 MOST_METHODS = 6
 """Side by side; more of them go below each other."""
-DASH = "A dash: undefined."
 
 
 def latex(table: Table) -> str:
@@ -41,7 +40,9 @@ def latex(table: Table) -> str:
             caption = f"{caption.partition('. ')[0].rstrip('.')} (continued)."
             label = f"{label}-{i}"
         if any(cell.text == "undefined" for row in part.rows for cell in row):
-            caption += f" {DASH}"
+            caption += " A dash: undefined."
+        if any(cell.best for row in part.rows for cell in row):
+            caption += " Bold: the fewest bits."
         floats.append(_float(part, layout, caption, label))
     return "\n".join(floats)
 
@@ -133,8 +134,8 @@ def _columns_that_fit(grid: _Grid, layout: _Layout) -> Iterator[list[int]]:
 
 
 def _rows_that_fit(grid: _Grid, layout: _Layout) -> Iterator[list[int]]:
-    room, chosen = (PAGE if layout.wide else COLUMN), []
-    used = 0
+    room = PAGE if layout.wide else COLUMN
+    used, chosen = 0, list[int]()
     noted: set[str] = set()
     notes = dict(grid.notes)
     for i, row in enumerate(grid.rows):
@@ -321,25 +322,31 @@ _KNOWN = "−×–…·†‘’“”\N{NO-BREAK SPACE}"
 
 def tex(text: str) -> str:
     """Text in a cell or a paragraph of LaTeX, without characters that nobody sees."""
-    text = "".join(c for c in one_line(text) if unicodedata.category(c) not in ("Cf", "Cn", "Co"))
-    text = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    text = _visible(text).replace(" %", "\N{NO-BREAK SPACE}%")
     escaped = "".join(_TEX.get(character, character) for character in text)
     # After the \\ of the row above, a bracket or a star would be taken for its argument.
     start = "{}" if escaped.startswith(("[", "*")) else ""
     return start + escaped.replace("\N{NO-BREAK SPACE}", r"\,")
 
 
+def _visible(text: str) -> str:
+    hidden = ("Cf", "Cn", "Co")
+    return "".join(c for c in one_line(text) if unicodedata.category(c) not in hidden)
+
+
 def paragraph(text: str) -> str:
-    """Running text: long words may break after their signs, and are cut where they have none."""
+    """Running text: long words may break after their signs, and lose their middle where they are
+    longer than a line."""
+    words = tex(" ".join(elided(word, 2 * _WORD) for word in text.split(" "))).split(" ")
     return " ".join(
-        word if len(word) <= _WORD else re.sub(r"(?<=[/+.:=]|\\_)", r"\\allowbreak{}", word)
-        for word in tex(" ".join(elided(word, 2 * _WORD) for word in text.split(" "))).split(" ")
+        word if len(word) <= _WORD else re.sub(r"([/+.:=]|\\_)", r"\1\\allowbreak{}", word)
+        for word in words
     )
 
 
 def engine_remark(texts: list[str]) -> list[str]:
     """A comment where pdflatex has no letters for what is written; else nothing."""
-    unknown = {c for text in texts for c in one_line(text) if ord(c) > 255 and c not in _KNOWN}
+    unknown = {c for text in texts for c in _visible(text) if ord(c) > 255 and c not in _KNOWN}
     if not unknown:
         return []
     shown = " ".join(sorted(unknown)[:20])

@@ -1,5 +1,6 @@
 """Names of methods as a paper calls them, and as they fit."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,9 +10,10 @@ from bench.errors import ConfigError
 from bench.report.results import Results
 from bench.report.text import one_line
 from bench.results.names import UNCOMPRESSED
-from bench.results.rows import BDRow, EqualAccuracyRow, FidelityRow, MeanRow
+from bench.results.rows import BDRow, EqualAccuracyRow, MeanRow
 
-R = TypeVar("R", BDRow, EqualAccuracyRow, MeanRow, FidelityRow)
+Change = Callable[[str], str]
+R = TypeVar("R", BDRow, EqualAccuracyRow, MeanRow)
 
 
 def elided(name: str, width: int) -> str:
@@ -51,7 +53,7 @@ def shown(results: Results, methods: tuple[str, ...], names: Mapping[str, str]) 
         unknown = [name for name in named if name not in measured]
         if unknown:
             raise ConfigError(
-                f"{option}: {results.folder} has no method {', '.join(map(repr, unknown))}; it has "
+                f"{option}: the run has no method {', '.join(map(repr, unknown))}; it has "
                 f"{', '.join(measured)}"
             )
     kept = {*methods, *results.anchors()} if methods else set(measured)
@@ -66,6 +68,11 @@ def _renamed(results: Results, kept: set[str], names: Mapping[str, str]) -> Resu
     def of(method: str) -> str:
         return names.get(method, method)
 
+    def said(reason: str) -> str:
+        return pattern.sub(lambda found: names[found[0]], reason)
+
+    listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    pattern = re.compile(rf"(?<![\w+-])(?:{listed})(?![\w+-])" if names else r"(?!)")
     experiments = tuple(
         e.model_copy(
             update={
@@ -80,17 +87,25 @@ def _renamed(results: Results, kept: set[str], names: Mapping[str, str]) -> Resu
         results,
         manifest=results.manifest.model_copy(update={"experiments": experiments}),
         points=[replace(p, method=of(p.method)) for p in results.points if p.method in kept],
-        bd=_called(results.bd, kept, of),
-        equal=_called(results.equal, kept, of),
+        bd=_called(results.bd, kept, of, said),
+        equal=_called(results.equal, kept, of, said),
         pairs=[
-            replace(r, method=of(r.method), against=of(r.against))
+            replace(r, method=of(r.method), against=of(r.against), reason=said(r.reason))
             for r in results.pairs
             if {r.method, r.against} <= kept
         ],
-        means=_called(results.means, kept, of),
-        fidelity=_called(results.fidelity, kept, of),
+        means=_called(results.means, kept, of, said),
+        fidelity=[
+            replace(r, method=of(r.method), anchor=of(r.anchor))
+            for r in results.fidelity
+            if r.method in kept
+        ],
     )
 
 
-def _called(rows: list[R], kept: set[str], of: Callable[[str], str]) -> list[R]:
-    return [replace(r, method=of(r.method), anchor=of(r.anchor)) for r in rows if r.method in kept]
+def _called(rows: list[R], kept: set[str], of: Change, said: Change) -> list[R]:
+    return [
+        replace(r, method=of(r.method), anchor=of(r.anchor), reason=said(r.reason))
+        for r in rows
+        if r.method in kept
+    ]

@@ -183,7 +183,7 @@ def savings(results: Results, curves: Curves, stem: str) -> Drawing | None:
         own = [r for r in rows if r.method == method != r.anchor and r.within in targets]
         own.sort(key=lambda r: r.within)
         found = [Saving(r.change, r.change_low, r.change_high) for r in own]
-        if method in told and any(saving.drawn for saving in found):
+        if method in told and any(saving.place is not None for saving in found):
             within = [r.within for r in own]
             courses.append(Course(elided(method, LONGEST), looks[method], within, found))
     if not courses:
@@ -214,11 +214,11 @@ def ablations(results: Results, options: Options) -> Iterator[Drawing]:
         }
         kept = tuple(method for method in options.methods if method in run.methods())
         runs[name if name not in runs else str(folder)] = shown(run, kept, own)
-    bars = [
-        (name, method) for name, run in runs.items() for method in _compared_methods(run, results)
-    ]
+    measured = {name: _compared_methods(run, results) for name, run in runs.items()}
+    methods = dict.fromkeys(method for own in measured.values() for method in own)
+    bars = [(name, method) for method in methods for name in runs if method in measured[name]]
     labels = _bar_labels(bars)
-    colours = styles(list(dict.fromkeys(name for name, _ in bars)), "")
+    colours = styles(list(runs), "")
     groups = [
         Bars(
             "\n".join(
@@ -240,14 +240,14 @@ def _require_comparable(results: Results, other: Results) -> None:
     shared = [e for e in other.manifest.experiments if e.dataset in own]
     if not shared:
         raise ConfigError(
-            f"--with {other.folder}: it measured {_datasets(other)}, and {results.folder} measured "
+            f"--with {other.folder}: it measured {_datasets(other)}, and this run measured "
             f"{_datasets(results)}; name runs of the same data sets"
         )
     for experiment in shared:
         if experiment.images != own[experiment.dataset].images:
             raise ConfigError(
                 f"--with {other.folder}: other images of {experiment.dataset} were measured than "
-                f"in {results.folder}, so that the BD-rates are not comparable; run both on the "
+                "in this run, so that the BD-rates are not comparable; run both on the "
                 "same (--limit)"
             )
 

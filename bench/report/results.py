@@ -7,7 +7,15 @@ from bench.errors import ConfigError
 from bench.results import manifest as manifests
 from bench.results.manifest import Manifest
 from bench.results.names import BD, EQUAL_ACCURACY, MANIFEST, POINTS, UNCOMPRESSED
-from bench.results.rows import BDRow, EqualAccuracyRow, FidelityRow, MeanRow, PairRow, PointRow, Tables
+from bench.results.rows import (
+    BDRow,
+    EqualAccuracyRow,
+    FidelityRow,
+    MeanRow,
+    PairRow,
+    PointRow,
+    Tables,
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,14 @@ def read(folder: Path) -> Results:
     tables = Tables.read(folder)
     bd = list(map(_without_undefined, tables.bd))
     return Results(
-        folder, manifest, tables.points, bd, tables.equal_accuracy, tables.pairs, tables.means
+        folder,
+        manifest,
+        tables.points,
+        bd,
+        tables.equal_accuracy,
+        tables.pairs,
+        tables.means,
+        tables.fidelity,
     )
 
 

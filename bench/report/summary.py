@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.report.results import Results
-from bench.report.text import number, percent
+from bench.report.text import metric_label, number, percent
 from bench.results.files import check_columns, parse_table, read_bytes
 from bench.results.names import COSTS, IMAGES
 from bench.results.rows import BDRow, FidelityRow
@@ -22,14 +22,13 @@ Group = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Said:
-    """What is said of one method: sentences, empty where there is nothing to say."""
+    """What is said of one method, a phrase each, empty where there is nothing to say."""
 
     method: str
     near: str
-    """Of the bits over the accuracies near the clean score, with their interval."""
+    """Bits over the accuracies near the clean score, with their interval."""
     whole: str
-    """Of the bits over all accuracies that both curves reach, with the share of the accuracies
-    that this is."""
+    """Bits over all accuracies that both curves reach, with the share that this is."""
     fidelity: str
     """What its pictures lose against the original where both methods are equally accurate."""
     cost: str
@@ -37,7 +36,9 @@ class Said:
 
     @property
     def text(self) -> str:
-        return " ".join(filter(None, (self.near, self.whole, self.fidelity, self.cost)))
+        """A sentence."""
+        said = filter(None, (self.near, self.whole, self.fidelity, self.cost))
+        return f"{self.method}: {'; '.join(said)}."
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,17 @@ class Summary:
     methods: tuple[Said, ...]
     """All but the anchor: fewest bits near the clean score first, those without a number last."""
     lead: str
-    """Whether the first of them is told from the second; empty with fewer than two numbers."""
+    """A sentence on the first of them against the second; empty where one has no number."""
 
     @property
     def text(self) -> str:
-        """One paragraph: all of the first method, the bits of the others."""
-        about = f"{self.model} on {self.dataset}, {self.metric}, against {self.anchor}."
+        """A paragraph."""
+        about = f"{self.model} on {self.dataset}, {metric_label(self.metric)}"
         if not self.methods:
-            return f"{about} No method stands beside {self.anchor}."
-        first, *others = self.methods
-        short = [sentence for said in others for sentence in (said.near, said.whole)]
-        return " ".join(filter(None, (about, first.text, self.lead, *short)))
+            return f"{about}: no method stands beside an anchor."
+        first, *others = (said.text for said in self.methods)
+        about = f"{about}, against {self.anchor}."
+        return " ".join(filter(None, (about, first, self.lead, *others)))
 
 
 def summaries(results: Results) -> list[Summary]:
@@ -71,9 +72,7 @@ def summaries(results: Results) -> list[Summary]:
     return [_summary(results, group, speeds) for group in results.headlines()]
 
 
-def _summary(
-    results: Results, group: Group, speeds: dict[tuple[str, str, str], float]
-) -> Summary:
+def _summary(results: Results, group: Group, speeds: dict[tuple[str, str, str], float]) -> Summary:
     dataset, task, model, metric = group
     rows = [
         row
@@ -101,59 +100,66 @@ def _summary(
 
 
 def _near(row: BDRow) -> str:
-    bits = _bits(row.range_bd_rate, row.range_low, row.range_high, row.range_reason)
-    return f"At {row.range}, {row.method} {bits}{_remark(row.range_reason, 'rests on')}."
+    rests = next((part for part in row.range_reason.split("; ") if part.startswith("rests")), "")
+    value = (row.range_bd_rate, row.range_low, row.range_high, row.range_reason)
+    return _bits(*value, f"at {row.range}", rests)
 
 
 def _whole(row: BDRow) -> str:
-    bits = _bits(row.bd_rate, row.ci_low, row.ci_high, row.reason)
-    share = "" if row.bd_rate is None else f", {row.overlap:.0%} of those that they span,"
-    # The method is named once more: a sentence may stand alone.
-    return f"Over all accuracies that both curves reach{share} {row.method} {bits}."
+    share = f"{row.overlap:.0%} of those that they span"
+    value = (row.bd_rate, row.ci_low, row.ci_high, row.reason)
+    return _bits(*value, "over all accuracies that both curves reach", share)
 
 
 def _lead(results: Results, rows: Sequence[BDRow]) -> str:
-    """Of the first two rows, which have the fewest bits."""
-    if len(rows) < 2 or None in (rows[0].range_bd_rate, rows[1].range_bd_rate):
+    """Of the first two rows, which have the fewest bits near the clean score."""
+    if len(rows) < 2 or rows[1].range_bd_rate is None:
         return ""
     first, second = rows[:2]
     where = (first.dataset, first.task, first.model, first.metric, first.interpolation)
     for pair in results.pairs:
         told = (pair.dataset, pair.task, pair.model, pair.metric, pair.interpolation)
         if told == where and (pair.method, pair.against) == (first.method, second.method):
-            bits = _bits(pair.range_bd_rate, pair.range_low, pair.range_high, pair.range_reason)
-            return f"Against {second.method} it {bits} there."
+            value = (pair.range_bd_rate, pair.range_low, pair.range_high, pair.range_reason)
+            return f"Against {second.method}, the next: {_bits(*value, 'there')}."
     return ""
 
 
-def _bits(value: float | None, low: float | None, high: float | None, reason: str) -> str:
-    """ "takes 20.3 % fewer bits (95 % interval 12.1 to 29.5 %)", or why there is no number."""
+def _bits(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    reason: str,
+    where: str,
+    rests: str = "",
+) -> str:
+    """ "20.3 % fewer bits there (95 % interval 12.1 to 29.5 %)", or why there is no number.
+
+    `rests` says on how much a number rests.
+    """
+    parts = reason.split("; ")
     if value is None:
-        return f"has no BD-rate ({reason.partition('; ')[0] or 'undefined'})"
+        return f"no BD-rate {where} ({parts[0] or 'undefined'})"
     shown = number(abs(value), 1)
-    if float(shown) == 0:
-        amount = "takes as many bits"
-    else:
-        amount = f"takes {shown} % {'fewer' if value < 0 else 'more'} bits"
+    more = "more" if value > 0 else "fewer"
+    said = f"{shown} % {more} bits {where}" if float(shown) else f"as many bits {where}"
     if low is None or high is None:
-        return amount + (_remark(reason, "no interval", " ({})") or " (no interval)")
-    if low <= 0 <= high:
-        return f"{amount}, which may be chance (95 % interval {percent(low)} to {percent(high)} %)"
-    ends = sorted((abs(low), abs(high)))
-    return f"{amount} (95 % interval {number(ends[0], 1)} to {number(ends[1], 1)} %)"
-
-
-def _remark(reason: str, start: str, form: str = ", which {}") -> str:
-    """The part of a reason that starts so; empty for none."""
-    part = next((part for part in reason.split("; ") if part.startswith(start)), "")
-    return form.format(part) if part else ""
+        withheld = next((part for part in parts if part.startswith("no interval")), "no interval")
+        notes = [withheld, rests]
+    elif low <= 0 <= high:
+        said += ", which may be chance"
+        notes = [f"95 % interval {percent(low)} to {percent(high)} %", rests]
+    else:
+        ends = [number(end, 1) for end in sorted((abs(low), abs(high)))]
+        notes = [f"95 % interval {ends[0]} to {ends[1]} %", rests]
+    return f"{said} ({'; '.join(filter(None, notes))})"
 
 
 # --- what it costs --------------------------------------------------------------------------------
 
 
 def _fidelity(row: BDRow, rows: Sequence[FidelityRow]) -> str:
-    """The least and the greatest loss over the levels near the clean score."""
+    """The least and the greatest change over the levels near the clean score."""
     where = (row.dataset, row.task, row.model, row.metric, row.anchor, row.method)
     own = [
         r
@@ -164,10 +170,8 @@ def _fidelity(row: BDRow, rows: Sequence[FidelityRow]) -> str:
     psnr = [r.psnr_change for r in own if r.psnr_change is not None]
     similarity = [r.ms_ssim_change for r in own if r.ms_ssim_change is not None]
     said = (_change(psnr, 1, " dB", "PSNR"), _change(similarity, 3, "", "MS-SSIM"))
-    if not any(said):
-        return ""
     changes = " and ".join(filter(None, said))
-    return f"Its pictures have {changes} than {row.anchor}'s at equal accuracy."
+    return f"its pictures with {changes} at equal accuracy" if changes else ""
 
 
 def _change(values: Sequence[float], digits: int, unit: str, measure: str) -> str:
@@ -175,10 +179,10 @@ def _change(values: Sequence[float], digits: int, unit: str, measure: str) -> st
     if not values:
         return ""
     low, high = min(values), max(values)
-    least, most = sorted(number(abs(value), digits) for value in (low, high))
     if low < 0 < high:
         ends = number(-low, digits), number(high, digits)
         return f"from {ends[0]}{unit} less to {ends[1]}{unit} more {measure}"
+    least, most = (number(end, digits) for end in sorted((abs(low), abs(high))))
     between = least if least == most else f"{least} to {most}"
     return f"{between}{unit} {'more' if low > 0 else 'less'} {measure}"
 
@@ -186,8 +190,7 @@ def _change(values: Sequence[float], digits: int, unit: str, measure: str) -> st
 def _cost(milliseconds: float | None) -> str:
     if milliseconds is None:
         return ""
-    shown = number(milliseconds, 0 if milliseconds >= 10 else 1)
-    return f"Preprocessing took {shown} ms per megapixel."
+    return f"preprocessing took {number(milliseconds, 0 if milliseconds >= 10 else 1)} ms/megapixel"
 
 
 def preprocessing(results: Results) -> dict[tuple[str, str, str], float]:
@@ -216,10 +219,14 @@ def preprocessing(results: Results) -> dict[tuple[str, str, str], float]:
 
 
 _PICTURE = ["dataset", "view", "index", "method", "qp"]
-_SIZES = dict.fromkeys(_PICTURE, "text") | dict.fromkeys(("index", "qp"), "integer") | {
-    "width": "number",
-    "height": "number",
-}
+_SIZES = (
+    dict.fromkeys(_PICTURE, "text")
+    | dict.fromkeys(("index", "qp"), "integer")
+    | {
+        "width": "number",
+        "height": "number",
+    }
+)
 _COSTS = {
     "dataset": "text",
     "index": "integer",

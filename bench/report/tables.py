@@ -23,22 +23,25 @@ from bench.report.text import (
     with_interval,
 )
 from bench.results.names import UNCOMPRESSED
-from bench.results.rows import BDRow, EqualAccuracyRow, PointRow
+from bench.results.rows import BDRow, EqualAccuracyRow, MeanRow, PairRow, PointRow
 from bench.results.spreadsheet import guarded
 
 
 def write_tables(results: Results) -> list[Path]:
-    """Write {bd,pairs,means,equal_accuracy,points}.{md,tex,csv} into tables/ → the files."""
+    """Write {bd,equal_accuracy,points}.{md,tex,csv} into tables/ → the files; {pairs,means}, too,
+    where there are any."""
     folder = results.folder / "tables"
     folder.mkdir(exist_ok=True)
     written = []
     for name, tables, plain in (
         ("bd", bd_tables(results), _bd_csv(results)),
-        ("pairs", pairs_tables(results), _pairs_csv(results)),
-        ("means", means_tables(results), _means_csv(results)),
         ("equal_accuracy", equal_accuracy_tables(results), _equal_accuracy_csv(results)),
         ("points", points_tables(results), _points_csv(results)),
+        ("pairs", pairs_tables(results), _pairs_csv(results)),
+        ("means", means_tables(results), _means_csv(results)),
     ):
+        if name in ("pairs", "means") and not tables:
+            continue
         for suffix, text in (
             ("md", "\n".join(markdown(table) for table in tables)),
             ("tex", "\n".join(latex(table) for table in tables)),
@@ -70,13 +73,13 @@ def _bd_table(results: Results, interpolation: str) -> Table:
         names = [dataset, model, *([anchor] if len(anchors) > 1 else []), metric_label(metric)]
         given = [found.get((*key, m)) for m in methods]
         cells = [_bd_cell(row, marks) for row in given]
-        rows.append([*map(Cell, names), *_best(cells, [row and row.bd_rate for row in given])])
+        rows.append([*map(Cell, names), *_best(cells, list(map(_below_zero, given)))])
     named = ["Data set", "Model", *(["Anchor"] if len(anchors) > 1 else []), "Metric"]
     against = anchors[0] if len(anchors) == 1 else "the anchor"
     policies = ", ".join(dict.fromkeys(row.policy for row in entries))
     caption = (
         f"BD-rate in percent against {against}{_intervals(entries)}; negative saves bits. "
-        f"{interpolation_label(interpolation)} interpolation, policy {policies}.{_bold(rows)}"
+        f"{interpolation_label(interpolation)} interpolation, policy {policies}."
         f"{_untrained(results)}"
     )
     notes = [(mark, reason) for reason, mark in marks.items()]
@@ -85,23 +88,27 @@ def _bd_table(results: Results, interpolation: str) -> Table:
 
 
 def _best(cells: list[Cell], values: list[float | None]) -> list[Cell]:
-    """The lowest below zero is the best: there the anchor is none."""
-    known = [value for value in values if value is not None]
-    least = min(known, default=0.0)
+    """Marks the lowest of the values, of which None is none."""
+    least = min((value for value in values if value is not None), default=None)
     return [
-        replace(cell, best=value == least < 0) for cell, value in zip(cells, values, strict=True)
+        replace(cell, best=value is not None and value == least)
+        for cell, value in zip(cells, values, strict=True)
     ]
 
 
-def _bold(rows: list[list[Cell]]) -> str:
-    return " Best: saves most bits." if any(cell.best for row in rows for cell in row) else ""
+def _below_zero(row: BDRow | MeanRow | None) -> float | None:
+    """What saves bits; what does not is no better than the anchor."""
+    rate = row.bd_rate if row else None
+    return rate if rate is not None and rate < 0 else None
 
 
 def _untrained(results: Results) -> str:
     return f" {results.random_weights}" if results.random_weights else ""
 
 
-def _intervals(entries: Sequence[BDRow | EqualAccuracyRow | PointRow]) -> str:
+def _intervals(
+    entries: Sequence[BDRow | EqualAccuracyRow | PointRow | PairRow | MeanRow],
+) -> str:
     known = any(entry.ci_low is not None for entry in entries)
     return ", with 95 % intervals in brackets" if known else ""
 
@@ -110,7 +117,13 @@ def _bd_cell(row: BDRow | None, marks: dict[str, str]) -> Cell:
     if row is None:
         return Cell(NOTHING)
     reason = row.reason if row.bd_rate is not None else _undefined(row)
-    mark = marks.setdefault(reason, letters(len(marks))) if reason else ""
+    return _saving_cell(replace(row, reason=reason), marks)
+
+
+def _saving_cell(row: BDRow | PairRow | MeanRow | None, marks: dict[str, str]) -> Cell:
+    if row is None:
+        return Cell(NOTHING)
+    mark = marks.setdefault(row.reason, letters(len(marks))) if row.reason else ""
     if row.bd_rate is None:
         return Cell("undefined", mark)
     low, high = (NOTHING if v is None else percent(v) for v in (row.ci_low, row.ci_high))
@@ -135,6 +148,73 @@ def _side(low: float | None, high: float | None) -> str:
     return "worse" if low is not None and low > 0 else ""
 
 
+def pairs_tables(results: Results) -> list[Table]:
+    """By headline metric a matrix per (dataset, model) with more than two methods: each method
+    against each other."""
+    tables = []
+    for dataset, _, model, metric in results.headlines():
+        wanted = (dataset, model, metric, results.interpolation)
+        entries = [
+            row
+            for row in results.pairs
+            if (row.dataset, row.model, row.metric, row.interpolation) == wanted
+        ]
+        measured = {row.method for row in entries}
+        methods = [method for method in results.methods() if method in measured]
+        if len(methods) > 2:
+            tables.append(_pairs_table(results, dataset, model, metric, methods, entries))
+    return tables
+
+
+def _pairs_table(
+    results: Results,
+    dataset: str,
+    model: str,
+    metric: str,
+    methods: list[str],
+    entries: list[PairRow],
+) -> Table:
+    found = {(row.method, row.against): row for row in entries}
+    marks: dict[str, str] = {}
+    rows = [
+        [Cell(method), *(_saving_cell(found.get((method, other)), marks) for other in methods)]
+        for method in methods
+    ]
+    caption = (
+        f"BD-rate in percent of each method (row) against each other (column){_intervals(entries)}"
+        f"; negative: the row saves bits. {metric_label(metric)} of {model} on {dataset}, "
+        f"{interpolation_label(results.interpolation)} interpolation.{_untrained(results)}"
+    )
+    notes = [(mark, reason) for reason, mark in marks.items()]
+    return Table(f"pairs-{dataset}-{model}", caption, ["Method", *methods], rows, 1, notes)
+
+
+def means_tables(results: Results) -> list[Table]:
+    """Mean BD-rates over models and over data sets, all metrics."""
+    entries = [row for row in results.means if row.interpolation == results.interpolation]
+    if not entries:
+        return []
+    measured = {row.method for row in entries}
+    methods = [method for method in results.methods() if method in measured]
+    found = {(r.over, r.task, r.metric, r.anchor, r.method): r for r in entries}
+    marks: dict[str, str] = {}
+    rows = []
+    for key in dict.fromkeys(key[:4] for key in found):
+        given = [found.get((*key, method)) for method in methods]
+        cells = [_saving_cell(row, marks) for row in given]
+        names = [Cell(key[0]), Cell(metric_label(key[2]))]
+        rows.append([*names, *_best(cells, list(map(_below_zero, given)))])
+    against = ", ".join(dict.fromkeys(row.anchor for row in entries))
+    caption = (
+        f"Mean BD-rate in percent against {against}{_intervals(entries)} over other images; "
+        f"negative saves bits. {interpolation_label(results.interpolation)} interpolation."
+        f"{_untrained(results)}"
+    )
+    notes = [(mark, reason) for reason, mark in marks.items()]
+    header = ["Mean over", "Metric", *methods]
+    return [Table("means", caption, header, rows, 2, notes, by_method=True)]
+
+
 def equal_accuracy_tables(results: Results) -> list[Table]:
     """Bits per pixel to stay close to the clean score, and what that saves; by headline metric."""
     headlines = {task: results.metrics(task)[0] for _, task, _ in results.groups()}
@@ -153,13 +233,16 @@ def equal_accuracy_tables(results: Results) -> list[Table]:
         "equal-accuracy",
         "Bits per pixel to stay within some percent of the uncompressed score"
         f"{_intervals(entries)}. {how}{_untrained(results)}",
-        *_equal_accuracy_cells(results, entries, _rate_cell),
+        *_equal_accuracy_cells(results, entries, _rate_cell, lambda row: row.bpp),
+        by_method=True,
     )
+    others = [row for row in entries if row.method != row.anchor]
     saving = Table(
         "equal-accuracy-change",
         f"Bits at equal accuracy in percent against {anchors}, at some percent under the "
         f"uncompressed score{_intervals(entries)}; negative saves bits. {how}{_untrained(results)}",
-        *_equal_accuracy_cells(results, [r for r in entries if r.method != r.anchor], _change_cell),
+        *_equal_accuracy_cells(results, others, _change_cell, _saved),
+        by_method=True,
     )
     return [rate, saving] if saving.rows else [rate]
 
@@ -168,8 +251,10 @@ def _equal_accuracy_cells(
     results: Results,
     entries: list[EqualAccuracyRow],
     cell: Callable[[EqualAccuracyRow, dict[str, str]], Cell],
+    value: Callable[[EqualAccuracyRow], float | None],
 ) -> tuple[list[str], list[list[Cell]], int, list[tuple[str, str]]]:
-    """Header, rows, leading names and footnotes of a table of these entries."""
+    """Header, rows, leading names and footnotes of a table of these entries; the lowest `value` of
+    a row is its best."""
     found = {(r.dataset, r.model, r.metric, r.within, r.method): r for r in entries}
     measured = {row.method for row in entries}
     methods = [method for method in results.methods() if method in measured]
@@ -178,11 +263,16 @@ def _equal_accuracy_cells(
     for key in dict.fromkeys(key[:4] for key in found):
         names = [key[0], key[1], f"{metric_label(key[2])} within {key[3]:g} %"]
         given = [found.get((*key, m)) for m in methods]
+        cells = [Cell(NOTHING) if r is None else cell(r, marks) for r in given]
         rows.append(
-            [*map(Cell, names), *(Cell(NOTHING) if r is None else cell(r, marks) for r in given)]
+            [*map(Cell, names), *_best(cells, [None if r is None else value(r) for r in given])]
         )
     notes = [(mark, reason) for reason, mark in marks.items()]
     return ["Data set", "Model", "Accuracy", *methods], rows, 3, notes
+
+
+def _saved(row: EqualAccuracyRow) -> float | None:
+    return row.change if row.change is not None and row.change < 0 else None
 
 
 def _rate_cell(row: EqualAccuracyRow, marks: dict[str, str]) -> Cell:
@@ -304,6 +394,31 @@ def _bd_csv(results: Results) -> str:
         ],
         results.random_weights,
     )
+
+
+def _pairs_csv(results: Results) -> str:
+    """Rows (dataset, model, metric, interpolation, method, against)."""
+    names = ["dataset", "model", "metric", "interpolation", "method", "against"]
+    return _savings_csv(results, names, results.pairs)
+
+
+def _means_csv(results: Results) -> str:
+    """Rows (over, task, metric, interpolation, method, anchor)."""
+    names = ["over", "task", "metric", "interpolation", "method", "anchor"]
+    return _savings_csv(results, names, results.means)
+
+
+def _savings_csv(results: Results, names: list[str], entries: Sequence[PairRow | MeanRow]) -> str:
+    numbers = ["bd_rate", "ci_low", "ci_high"]
+    rows = [
+        [
+            *(getattr(row, name) for name in names),
+            *(_plain(getattr(row, name)) for name in numbers),
+            row.reason,
+        ]
+        for row in sorted(entries, key=lambda row: row.interpolation != results.interpolation)
+    ]
+    return _csv([*names, *numbers, "reason"], rows, results.random_weights)
 
 
 def _equal_accuracy_csv(results: Results) -> str:

@@ -112,6 +112,11 @@ def write(
     return root
 
 
+def reached(manifest: dict[str, Any]) -> None:
+    """Name accuracies that the curves reach: they end far below the clean score."""
+    manifest["analysis"]["within"] = [30, 40, 50, 60]
+
+
 def statistics(root: Path, method: str, qp: int | None) -> Path:
     return statistics_path(root, "cls", "data", "net", method, qp)
 

@@ -32,11 +32,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no
 def test_entry_points_that_cannot_be_read(install, entries: bytes) -> None:  # type: ignore[no-untyped-def]
     before = LIBRARIES.names()
     install(entries)
-    with pytest.warns(UserWarning, match="odd-package has entry points that cannot be read"):
+    said = "odd-package has entry points that cannot be read.*install it again, or uninstall it"
+    with pytest.warns(UserWarning, match=said):
         assert LIBRARIES.names() == before
-    with pytest.warns(UserWarning, match="install it again, or uninstall it"):
-        assert LIBRARIES.get("mini").load
-    with pytest.warns(UserWarning), pytest.raises(ConfigError, match="unknown model library 'o"):  # noqa: PT030
+    # Once is enough.
+    assert LIBRARIES.get("mini").load
+    with pytest.raises(ConfigError, match="unknown model library 'o"):
         LIBRARIES.get("odd")
 
 

@@ -1,19 +1,23 @@
 """report.html: self-contained, escaped, complete; and the whole report at once."""
 
 import base64
+import hashlib
+import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import results_folder
 
 import bench.report
 from bench.errors import BenchError, ConfigError, DataError
-from bench.report.page_style import CSS
+from bench.report import page as parts
 
 Write = Callable[..., Path]
 
@@ -43,7 +47,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text += data
 
 
@@ -52,25 +56,55 @@ def page(folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
+def data(folder: Path) -> Any:
+    """What the page gives to its script."""
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    (inner,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
+    assert not set("<>&\u2028\u2029") & set(inner)
+    return json.loads(inner)
+
+
 def test_write_names_what_it_wrote(make_run: Write) -> None:
     folder = make_run()
+    before = set(folder.rglob("*.*"))
     paths = bench.report.write(folder)
-    assert len(paths) == 6 + 9 + 1
-    assert len(set(paths)) == len(paths)
-    assert all(path.is_file() for path in paths)
+    assert len(paths) > 6 + 9
+    assert sorted(paths) == sorted(set(folder.rglob("*.*")) - before)
     assert paths[-1] == folder / "report.html"
 
 
-def test_page_refers_to_nothing_outside_itself(make_run: Write) -> None:
-    found = page(make_run())
-    references = [v for _, name, v in found.attributes if name in ("src", "href", "srcset")]
-    assert len(references) == 6 + 2
-    assert all(r.startswith(("#", "data:image/svg+xml;base64,")) for r in references)
-    targets = {value for _, name, value in found.attributes if name == "id"}
-    assert {r[1:] for r in references if r.startswith("#")} == targets
-    assert not {"script", "link", "iframe"} & set(found.tags)
-    assert "url(" not in CSS
-    assert "@import" not in CSS
+def test_page_needs_nothing_outside_itself(make_run: Write) -> None:
+    found = page(folder := make_run())
+    sources = [v for _, name, v in found.attributes if name in ("src", "srcset")]
+    assert len(sources) == 2
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert not {"link", "iframe", "object", "base"} & set(found.tags)
+    for text in (parts.style(), parts.script()):
+        assert not re.search(
+            r"url\(|@import|\bimport\b|fetch\(|https?://(?!www\.w3\.org/2000/svg)", text
+        )
+    links = [v for tag, name, v in found.attributes if (tag, name) == ("a", "href")]
+    sections = [v for tag, name, v in found.attributes if (tag, name) == ("section", "id")]
+    assert [link[1:] for link in links if link.startswith("#")] == sections
+    files = [link for link in links if not link.startswith("#")]
+    assert {"points.csv", "tables/bd.tex", "figures/coco_dev_yolox_nano_mAP.pdf"} <= set(files)
+    assert all((folder / file).is_file() for file in files)
+
+
+def test_the_policy_lets_nothing_else_run(make_run: Write) -> None:
+    bench.report.write(folder := make_run())
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    policy = next(v for _, name, v in Page(text).attributes if name == "content")
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    found = {
+        kind: re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        for kind in ("script", "style")
+    }
+    for kind, (inner,) in found.items():
+        digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert not re.search(r"<[^>]+\s(style|on\w+)=", text)
 
 
 def test_figures_are_inside_and_described(make_run: Write) -> None:
@@ -95,7 +129,7 @@ def test_page_tells_the_results_and_how_they_were_made(make_run: Write) -> None:
     assert "9876" not in text
 
 
-def test_whatever_the_results_say_is_text(make_run: Write) -> None:
+def test_whatever_the_results_say_is_text(make_run: Write, tmp_path: Path) -> None:
     evil = '"><script>alert(1)</script>&amp;'
     about = {
         **results_folder.manifest(),
@@ -109,8 +143,11 @@ def test_whatever_the_results_say_is_text(make_run: Write) -> None:
                 results_folder.points(evil)]  # fmt: skip
     compared = [{**row, "reason": evil} for row in results_folder.bd_rates(evil)]
     found = page(make_run(about=about, measured=measured, compared=compared))
-    assert "script" not in found.tags
+    assert found.tags.count("script") == 2
     assert evil in found.text
+    embedded = data(tmp_path / "run")
+    assert evil in embedded["methods"]
+    assert embedded["panels"][0]["model"] == evil
 
 
 def test_same_results_same_page(make_run: Write) -> None:
@@ -159,14 +196,10 @@ def test_only_the_clean_score(make_run: Write) -> None:
 
 
 def test_nothing_at_all(make_run: Write) -> None:
-    assert (
-        len(
-            bench.report.write(
-                make_run(about=results_folder.says_nothing(), measured=[], compared=[])
-            )
-        )
-        == 10
-    )
+    about = results_folder.says_nothing()
+    text = page(make_run(about=about, measured=[], compared=[], equally=[])).text
+    for expected in ("Nothing measured.", "No BD-rates", "No operating points.", "says nothing"):
+        assert expected in text
 
 
 @pytest.mark.parametrize("name", ["points.csv", "bd.csv", "equal_accuracy.csv"])

@@ -2,17 +2,32 @@
 
 import csv
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import results_folder
 
-from bench.report.markup import latex, markdown
-from bench.report.results import read
+from bench.errors import ConfigError
+from bench.report.figures import write_figures, write_overviews
+from bench.report.latex import latex
+from bench.report.markup import markdown
+from bench.report.names import elided, shown
+from bench.report.results import Results, read
 from bench.report.table import Cell, Table
-from bench.report.tables import bd_tables, equal_accuracy_tables, points_tables, write_tables
+from bench.report.tables import (
+    bd_tables,
+    equal_accuracy_tables,
+    means_tables,
+    pairs_tables,
+    points_tables,
+    write_tables,
+)
 from bench.report.text import letters, number, percent
+from bench.results.rows import MeanRow, PairRow
 
 Write = Callable[..., Path]
 
@@ -20,8 +35,9 @@ Write = Callable[..., Path]
 def test_files(make_run: Write) -> None:
     paths = write_tables(read(make_run()))
     assert [path.name for path in paths] == [
-        "bd.md", "bd.tex", "bd.csv", "equal_accuracy.md", "equal_accuracy.tex",
-        "equal_accuracy.csv", "points.md", "points.tex", "points.csv",
+        f"{name}.{suffix}"
+        for name in ("bd", "equal_accuracy", "points")
+        for suffix in ("md", "tex", "csv")
     ]  # fmt: skip
     assert all(path.stat().st_size for path in paths)
 
@@ -204,3 +220,159 @@ def test_numbers() -> None:
     assert number(None, 3) == "–"
     assert number(-0.0001, 3) == "0.000"
     assert [letters(i) for i in (0, 25, 26, 27, 52)] == ["a", "z", "aa", "ab", "ba"]
+
+
+# --- LaTeX for a paper ----------------------------------------------------------------------------
+
+
+def wide(methods: int, rows: int = 2) -> Table:
+    cells = [Cell("+1.0 [+0.5, +1.5]", "a")] * methods
+    named = [[Cell("coco"), Cell(f"model-{i}"), Cell("mAP"), *cells] for i in range(rows)]
+    header = ["Data set", "Model", "Metric", *(f"method-{i}" for i in range(methods))]
+    return Table("k", "A caption. More.", header, named, 3, [("a", "why")], by_method=True)
+
+
+@pytest.mark.parametrize(
+    ("methods", "kind"), [(1, "table"), (2, "table"), (3, "table"), (6, "table*"), (7, "table")]
+)
+def test_latex_takes_one_column_or_two(methods: int, kind: str) -> None:
+    text = latex(wide(methods))
+    assert text.count(rf"\begin{{{kind}}}") == text.count(rf"\end{{{kind}}}") == 1
+    assert text.count("{tabular}") % 2 == 0
+
+
+def test_latex_puts_more_than_six_methods_below_each_other() -> None:
+    text = latex(wide(7))
+    assert r"Data set & \multicolumn{2}{c}{coco} \\" in text
+    assert "Model & \\multicolumn{1}{r}{model-0} & \\multicolumn{1}{r}{model-1}" in text
+    assert re.findall(r"^method-\d", text, re.M) == [f"method-{i}" for i in range(7)]
+
+
+def test_latex_goes_on_in_another_float_where_a_page_is_full() -> None:
+    parts = latex(wide(2, rows=120)).split(r"\end{table}")
+    assert len(parts) > 3
+    assert "A caption (continued)." in parts[1]
+    labels = re.findall(r"\\label{(.*?)}", "".join(parts))
+    assert len(set(labels)) == len(labels) == len(parts) - 1
+    assert sum(part.count("mAP &") for part in parts) == 120
+
+
+def test_latex_marks_the_best_and_undefined(make_run: Write) -> None:
+    text = latex(bd_tables(read(make_run()))[0])
+    assert r"\textbf{\boldmath $-$61.3} [" in text
+    assert text.count("textbf") == 1  # what costs bits is not the best
+    assert r"& --\rlap{\textsuperscript{a}} \\" in text
+    assert r"{\scriptsize\raggedright" in text
+    assert "A dash: undefined. Bold: the fewest bits." in text
+
+
+def pair(method: str, against: str, rate: float | None) -> PairRow:
+    return PairRow(
+        "coco_dev", "det", "yolox_nano", "mAP", method, against, "pchip", "pareto", rate,
+        None, None, 0.9, "ok" if rate else "undefined", "" if rate else "jpeg is out of reach",
+        "", None, None, None, "",
+    )  # fmt: skip
+
+
+def mean(method: str, rate: float) -> MeanRow:
+    return MeanRow(
+        "det", "mAP", method, "bpg", "models of coco_dev", 2, 0, "pchip", "pareto", rate,
+        rate - 1, rate + 1, "", None, None, None, 0, "",
+    )  # fmt: skip
+
+
+def with_means(folder: Path) -> Results:
+    results = read(folder)
+    pairs = [
+        pair(m, a, None if {m, a} == {"jpeg", "webp"} else 20.0)
+        for m in results.methods()
+        for a in results.methods()
+        if m != a
+    ]
+    return replace(results, pairs=pairs, means=[mean("jpeg", 5.0), mean("webp", -8.0)])
+
+
+def test_pairs_and_means(make_run: Write) -> None:
+    results = with_means(make_run())
+    (matrix,) = pairs_tables(results)
+    assert matrix.header == ["Method", "bpg", "jpeg", "webp"]
+    assert [cell.text for cell in matrix.rows[1]] == ["jpeg", "+20.0", "–", "undefined"]
+    assert matrix.notes == [("a", "jpeg is out of reach")]
+    (means,) = means_tables(results)
+    assert [cell.text for cell in means.rows[0]] == [
+        "models of coco_dev", "mAP", "+5.0 [+4.0, +6.0]", "−8.0 [−9.0, −7.0]",
+    ]  # fmt: skip
+    assert [cell.best for cell in means.rows[0]] == [False, False, False, True]
+    names = [path.name for path in write_tables(results)]
+    assert {"pairs.tex", "pairs.csv", "means.tex", "means.csv"} <= set(names)
+
+
+def test_chosen_methods_under_other_names(make_run: Write) -> None:
+    results = read(make_run())
+    chosen = shown(results, ("webp",), {"webp": "Ours", "bpg": "BPG"})
+    assert chosen.methods() == ["BPG", "Ours"]
+    rate = equal_accuracy_tables(chosen)[0]
+    assert rate.header[3:] == ["BPG", "Ours"]
+    assert rate.notes == [("a", "Ours does not reach it: 0.295 at 1.088 bpp")]
+    with pytest.raises(ConfigError, match=r"--methods: .* no method 'avif'; it has bpg, jpeg"):
+        shown(results, ("avif",), {})
+    with pytest.raises(ConfigError, match="two methods would be called 'webp'"):
+        shown(results, (), {"jpeg": "webp"})
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "short"),
+    [
+        ("abc", 3, "abc"),
+        ("abcdefgh", 5, "ab…gh"),
+        ("漢字漢字漢字", 7, "漢字…字"),
+        ("a\nb", 9, "a b"),
+    ],
+)
+def test_elided(name: str, width: int, short: str) -> None:
+    assert elided(name, width) == short
+
+
+PAPER = r"""\documentclass[journal]{IEEEtran}
+\usepackage{graphicx,booktabs}
+%s
+\begin{document}
+%s
+\end{document}
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "packages", "name"),
+    [
+        ("pdflatex", r"\usepackage[T1]{fontenc}", "a_b & c% #$^~\\{}é"),
+        ("pdflatex", r"\usepackage[T1]{fontenc}", "long_name+" * 30),
+        ("xelatex", r"\usepackage{fontspec}", "漢字 עברית 😀"),
+    ],
+)
+def test_a_paper_compiles_without_overfull_boxes(
+    make_run: Write, tmp_path: Path, engine: str, packages: str, name: str
+) -> None:
+    if shutil.which(engine) is None:
+        pytest.skip(f"{engine} is not installed")
+    folder = make_run()
+    results = shown(with_means(folder), (), {"jpeg": name})
+    write_figures(results)
+    write_overviews(results)
+    write_tables(results)
+    if engine == "xelatex":
+        assert "% Needs xelatex or lualatex" in (folder / "tables/bd.tex").read_text()
+    floats = [
+        rf"\begin{{figure}}\includegraphics[width=\linewidth]{{{path}}}"
+        rf"\input{{{path.with_suffix('.caption.tex')}}}\end{{figure}}\clearpage"
+        for path in sorted((folder / "figures").glob("*.pdf"))
+    ]
+    floats += [rf"\input{{{p}}}\clearpage" for p in sorted((folder / "tables").glob("*.tex"))]
+    (tmp_path / "paper.tex").write_text(PAPER % (packages, "\n".join(floats)), encoding="utf-8")
+    run = [engine, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, check=False)
+    log = (tmp_path / "paper.log").read_text(encoding="utf-8", errors="replace")
+    if "IEEEtran.cls' not found" in log:
+        pytest.skip("IEEEtran is not installed")
+    assert done.returncode == 0, log[-2000:]
+    assert not re.findall(r"^Overfull.*|.*multiply.*|.*too large.*", log, re.M)

@@ -14,8 +14,12 @@ from bench.results.rows import (
     IMAGE_KINDS,
     BDRow,
     EqualAccuracyRow,
+    FidelityRow,
+    MeanRow,
+    PairRow,
     PointRow,
     Status,
+    Tables,
     columns,
     distinct,
     frame,
@@ -24,7 +28,7 @@ from bench.results.rows import (
     to_csv,
 )
 
-KINDS = (PointRow, BDRow, EqualAccuracyRow)
+KINDS = (PointRow, BDRow, EqualAccuracyRow, PairRow, MeanRow, FidelityRow)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 VALUES: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8)
@@ -120,6 +124,17 @@ def test_the_first_of_equal_rows_stays() -> None:
     assert distinct(rows, lambda row: row.method) == rows[:2]
 
 
+def test_tables_that_an_older_version_did_not_write_are_empty(tmp_path: Path) -> None:
+    tables = Tables([], [], [equal_row()])
+    tables.write(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "points.csv", "bd.csv", "equal_accuracy.csv", "pairs.csv", "means.csv", "fidelity.csv",
+    }  # fmt: skip
+    for name in ("pairs.csv", "means.csv", "fidelity.csv"):
+        (tmp_path / name).unlink()
+    assert Tables.read(tmp_path) == tables
+
+
 def test_no_value() -> None:
     assert known(np.nan) is None
     assert (known(np.float64(0.1)), type(known(np.float64(0.1)))) == (0.1, float)
@@ -129,4 +144,5 @@ def test_columns_of_images() -> None:
     assert IMAGE_KINDS == {
         "dataset": "text", "view": "text", "index": "integer", "image": "text", "method": "text",
         "qp": "integer", "bits": "number", "width": "number", "height": "number", "psnr": "number",
+        "ms_ssim": "number",
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-SCRIPTS = ("state.js", "sorting.js", "chart.js", "panel.js", "start.js")
+SCRIPTS = ("state.js", "sorting.js", "chart.js", "panel.js", "slider.js", "start.js")
 
 
 def style() -> str:

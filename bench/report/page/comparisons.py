@@ -2,8 +2,8 @@
 
 from html import escape
 
-from bench.report.page.elements import Rate, folded, name, scrolled
-from bench.report.page.overview import OPEN, Group, acceptable, rates_table, whole
+from bench.report.page.elements import Rate, folded, name, scrolled, unfolded
+from bench.report.page.overview import Group, acceptable, rates_table, whole
 from bench.report.results import Results
 from bench.report.text import interpolation_label, metric_label, percent
 from bench.results.rows import MeanRow, PairRow
@@ -15,9 +15,10 @@ MANY = 10
 def pairs(results: Results) -> str:
     """A matrix per data set and model; empty if the folder has no pairs.csv."""
     groups: dict[Group, dict[tuple[str, str], PairRow]] = {}
+    headlines, interpolation = set(results.headlines()), results.interpolation
     for row in results.pairs:
-        headline = next(iter(results.metrics(row.task)), "")
-        if row.interpolation == results.interpolation and row.metric == headline:
+        headline = (row.dataset, row.task, row.model, row.metric) in headlines
+        if headline and row.interpolation == interpolation:
             group = groups.setdefault((row.dataset, row.task, row.model), {})
             group[row.method, row.against] = row
     drawn = []
@@ -28,13 +29,13 @@ def pairs(results: Results) -> str:
         )
         present = {method for pair in rows for method in pair}
         methods = [m for m in results.methods() if m in present]
-        drawn.append(folded(title, _pairs(rows, methods), is_open=i < OPEN))
+        drawn.append(folded(title, _pairs(rows, methods), is_open=unfolded(i, len(methods))))
     if not drawn:
         return ""
     caption = (
         "BD-rate in percent of the method of the row against that of the column, "
         "negative: the row saves bits. Above in the acceptable range, below it over the whole "
-        f"overlap. {interpolation_label(results.interpolation)} interpolation."
+        f"overlap. {interpolation_label(interpolation)} interpolation."
     )
     return f'<h3>Every pair of methods</h3><p class="caption">{caption}</p>{"".join(drawn)}'
 
@@ -61,7 +62,7 @@ def _pair(row: PairRow | None, short: bool) -> str:
     near, all_of_it = acceptable(row), whole(row)
     if short:
         return f'<td class="n {near.verdict}">{_number(near)}<br>{_number(all_of_it)}</td>'
-    return f'<td class="n">{near.html()}<br>{all_of_it.html()}</td>'
+    return f'<td class="n"><div>{near.html()}</div><div>{all_of_it.html()}</div></td>'
 
 
 def _number(rate: Rate) -> str:
@@ -71,15 +72,16 @@ def _number(rate: Rate) -> str:
 def means(results: Results) -> str:
     """Methods as rows, what was averaged over as columns; empty if the folder has no means.csv."""
     found: dict[tuple[str, str, str, str], dict[str, MeanRow]] = {}
+    headlines = {(task, metric) for _, task, _, metric in results.headlines()}
+    interpolation = results.interpolation
     for row in results.means:
-        headline = next(iter(results.metrics(row.task)), "")
-        if row.interpolation == results.interpolation and row.metric == headline:
+        if (row.task, row.metric) in headlines and row.interpolation == interpolation:
             column = found.setdefault((row.over, row.task, row.metric, row.anchor), {})
             column[row.method] = row
     if not found:
         return ""
     heads = [
-        f"Mean over {_over(over, column)}<br><small>{escape(metric_label(metric))}, "
+        f"Over {_count(column)} {name(over)}<br><small>{escape(metric_label(metric))}, "
         f"against {name(anchor)}</small>"
         for (over, _, metric, anchor), column in found.items()
     ]
@@ -91,10 +93,9 @@ def means(results: Results) -> str:
     return (
         '<h3>Means</h3><p class="caption">Arithmetic means of BD-rates in percent, with 95 % '
         "intervals over other images; every data set counts the same.</p>"
-        + rates_table(heads, rows)
+        + rates_table("Means of BD-rates", heads, rows)
     )
 
 
-def _over(over: str, column: dict[str, MeanRow]) -> str:
-    n = max(row.n + row.n_undefined for row in column.values())
-    return name(f"{n} {over}")
+def _count(column: dict[str, MeanRow]) -> int:
+    return max(row.n + row.n_undefined for row in column.values())

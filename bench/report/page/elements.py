@@ -8,6 +8,11 @@ from html import escape
 from bench.report.table import Cell, Table
 from bench.report.text import NOTHING, number, percent, printable
 
+OPEN = 4
+"""So many groups of a section are unfolded from the start,"""
+LONG = 12
+"""or only the first, if they have more rows than this."""
+
 LONGEST = 48
 """Characters of a name; longer ones are elided in the middle."""
 
@@ -24,6 +29,11 @@ def name(text: str) -> str:
 def folded(title: str, body: str, is_open: bool = False) -> str:
     """`title` and `body` are HTML."""
     return f"<details{' open' if is_open else ''}><summary>{title}</summary>{body}</details>"
+
+
+def unfolded(group: int, rows: int) -> bool:
+    """Whether a section's group, counted from 0, is unfolded from the start."""
+    return group == 0 or (group < OPEN and rows <= LONG)
 
 
 def scrolled(table: str, label: str) -> str:

@@ -15,13 +15,11 @@ from bench.report.page.elements import (
     ratio_label,
     saving_axis,
     scrolled,
+    unfolded,
 )
 from bench.report.results import Results
 from bench.report.text import interpolation_label, metric_label
 from bench.results.rows import BDRow, MeanRow, PairRow
-
-OPEN = 4
-"""So many groups are unfolded from the start."""
 
 Group = tuple[str, str, str]
 """Data set, task and model."""
@@ -40,11 +38,11 @@ def whole(row: BDRow | PairRow | MeanRow) -> Rate:
 
 def compared(results: Results) -> dict[Group, dict[str, BDRow]]:
     """(data set, task, model) → method → its BD-rates on the headline metric; anchors have none."""
-    headlines = {task: results.metrics(task)[0] for _, task, _ in results.groups()}
+    headlines, interpolation = set(results.headlines()), results.interpolation
     found: dict[Group, dict[str, BDRow]] = {}
     for row in results.bd:
-        counts = row.interpolation == results.interpolation
-        if counts and row.metric == headlines.get(row.task) and row.method != row.anchor:
+        headline = (row.dataset, row.task, row.model, row.metric) in headlines
+        if headline and row.interpolation == interpolation and row.method != row.anchor:
             found.setdefault((row.dataset, row.task, row.model), {})[row.method] = row
     return found
 
@@ -88,11 +86,13 @@ def matrix(results: Results) -> str:
         '<span class="worse">Red</span>: the whole interval costs bits. '
         '<span class="mark">*</span> A remark: see the cell’s tooltip, or all BD-rates below.</p>'
     )
-    return f'<p class="caption">{caption}</p>{rates_table(heads, rows)}{legend}'
+    return (
+        f'<p class="caption">{caption}</p>{rates_table("BD-rates by method", heads, rows)}{legend}'
+    )
 
 
 def rates_table(
-    heads: list[str], rows: Sequence[tuple[str, Sequence[BDRow | MeanRow | None]]]
+    label: str, heads: list[str], rows: Sequence[tuple[str, Sequence[BDRow | MeanRow | None]]]
 ) -> str:
     """Two columns of rates under every head, which is HTML; sorted by any of them."""
     first = "".join(f'<th scope="colgroup" colspan="2">{head}</th>' for head in heads)
@@ -112,7 +112,7 @@ def rates_table(
         f'<th scope="col" rowspan="2" data-sort="0">Method</th>{first}</tr>'
         f"<tr>{second}</tr></thead><tbody>{body}</tbody></table>"
     )
-    return scrolled(inner, "BD-rates by method")
+    return scrolled(inner, label)
 
 
 def cell(row: BDRow | MeanRow | None, of: Callable[[BDRow | MeanRow], Rate]) -> str:
@@ -136,8 +136,8 @@ def forest(results: Results) -> str:
     for i, ((dataset, task, model), rows) in enumerate(groups.items()):
         metric = metric_label(results.metrics(task)[0])
         title = f"<b>{name(model)}</b> on {name(dataset)}, {escape(metric)}"
-        body = _group([(m, rows[m]) for m in methods if m in rows], range_of(results))
-        drawn.append(folded(title, body, is_open=i < OPEN))
+        body = _group([(m, rows[m]) for m in methods if m in rows])
+        drawn.append(folded(title, body, is_open=unfolded(i, len(rows))))
     if not drawn:
         return "<p>Nothing to compare.</p>"
     return (
@@ -147,7 +147,7 @@ def forest(results: Results) -> str:
     )
 
 
-def _group(rows: list[tuple[str, BDRow]], near: str) -> str:
+def _group(rows: list[tuple[str, BDRow]]) -> str:
     rates = [rate for _, row in rows for rate in (acceptable(row), whole(row))]
     axis = saving_axis(v for r in rates for v in (r.value, r.low, r.high) if v is not None)
     ticks = axis.labels(map(ratio_label, axis.ticks))
@@ -158,8 +158,7 @@ def _group(rows: list[tuple[str, BDRow]], near: str) -> str:
     )
     return (
         '<table class="forest"><thead><tr><th scope="col">Method</th>'
-        f'<th scope="col">Acceptable range <small>{near}</small></th>'
-        '<th scope="col">Whole overlap <small>of the two curves</small></th></tr></thead>'
+        '<th scope="col">Acceptable range</th><th scope="col">Whole overlap</th></tr></thead>'
         f'<tbody>{body}<tr class="axis"><td>BD-rate, %</td>'
         f'<td><div class="pair">{ticks}<span></span></div></td>'
         f'<td><div class="pair">{ticks}<span></span></div></td></tr></tbody></table>'

@@ -110,9 +110,9 @@ function input(type, id, checked, label, change) {
 
 function methodCell(panel, own) {
   const { kind, dashes, shape } = look(panel, own);
-  const sample = svg("svg", { width: 30, height: 14, "aria-hidden": "true" },
-    svg("path", { class: `curve ${kind}`, d: "M1 7H29", "stroke-dasharray": dashes }),
-    marker(shape, 15, 7, kind));
+  const sample = svg("svg", { width: 26, height: 14, "aria-hidden": "true" },
+    svg("path", { class: `curve ${kind}`, d: "M1 7H25", "stroke-dasharray": dashes }),
+    marker(shape, 13, 7, kind));
   const box = input("checkbox", `show-${own.method}`, !hidden(own), "", () => toggle("hide", methodName(own)));
   return element("th", { scope: "row" }, element("label", {}, box, sample, named(methodName(own))));
 }
@@ -182,7 +182,7 @@ function curves(panel) {
     y: { ...padded(heights), label: panel.label, ticks: (a, b) => steps(a, b, 6) },
     height: 420,
     draw: (layer, sx, sy, right) => {
-      acceptable(panel, layer, sx(x.low || 0), right, sy);
+      acceptable(panel, layer, MARGIN.left, right, sy);
       between(panel, layer, sx, sy);
       return [...shown].reverse().flatMap((own) => curve(panel, own, layer, sx, sy)).reverse();
     },
@@ -242,7 +242,7 @@ function curve(panel, own, layer, sx, sy) {
   const { kind, dashes, shape } = look(panel, own);
   const known = own.points.filter((p) => p[3] !== null && p[4] !== null);
   const band = [...known.map((p) => [sx(p[1]), sy(p[4])]), ...known.map((p) => [sx(p[1]), sy(p[3])]).reverse()];
-  if (kind !== "grey") layer.append(svg("path", { class: `band ${kind}`, d: path(band, true) }));
+  faint(layer, kind, band);
   const line = own.rates.map((rate, i) => [sx(rate), sy(own.values[i])]);
   layer.append(svg("path", { class: `curve ${kind}`, d: path(line), "stroke-dasharray": dashes }));
   return own.points.map(([qp, rate, value, low, high, change]) => {
@@ -255,6 +255,14 @@ function curve(panel, own, layer, sx, sy) {
     if (change) lines.push(`for BD-rate: ${change}`);
     return { x, y, series: own.method, lines };
   });
+}
+
+// Many bands at full strength would turn to mud.
+function faint(layer, kind, corners) {
+  if (kind === "grey") return;
+  const band = svg("path", { class: `band ${kind}`, d: path(corners, true) });
+  band.style.fillOpacity = Math.min(0.1, 0.3 / chosen().methods.length);
+  layer.append(band);
 }
 
 function about(panel) {
@@ -280,14 +288,15 @@ function savings(panel) {
   const every = shown.flatMap((own) => [
     ...own.saving.map((p) => p[1]), ...own.levels.flatMap((level) => level.slice(2))]);
   const ratios = every.filter((v) => v !== null).map(ratio);
+  const room = 0.02 * (content.within.at(-1) - content.within[0]);
   const y = { low: Math.min(0.97, ...ratios) / 1.03, high: Math.max(1.03, ...ratios) * 1.03 };
   chart(box, {
     label: `Bits against the anchor at equal ${panel.label}, ${panel.model} on ${panel.dataset}`,
-    x: { low: content.within[0], high: content.within.at(-1), label: "Percent below the uncompressed score", ticks: (a, b) => steps(a, b, 9) },
+    x: { low: content.within[0] - room, high: content.within.at(-1) + room, label: "Percent below the uncompressed score", ticks: (a, b) => steps(a, b, 9) },
     y: { ...y, log: true, label: "Bits against the anchor (%)", ticks: changes },
     height: 340,
     draw: (layer, sx, sy, right) => {
-      layer.append(svg("line", { class: "zero", x1: sx(content.within[0]), x2: right, y1: sy(1), y2: sy(1) }));
+      layer.append(svg("line", { class: "zero", x1: MARGIN.left, x2: right, y1: sy(1), y2: sy(1) }));
       return shown.flatMap((own) => saving(panel, own, layer, sx, (change) => sy(ratio(change))));
     },
   });
@@ -297,7 +306,7 @@ function saving(panel, own, layer, sx, sy) {
   const { kind, dashes, shape } = look(panel, own);
   const known = own.levels.filter((level) => level[3] !== null && level[4] !== null);
   const band = [...known.map((l) => [sx(l[0]), sy(l[4])]), ...known.map((l) => [sx(l[0]), sy(l[3])]).reverse()];
-  if (kind !== "grey") layer.append(svg("path", { class: `band ${kind}`, d: path(band, true) }));
+  faint(layer, kind, band);
   layer.append(svg("path", { class: `curve ${kind}`, d: path(own.saving.map(([at, change]) => [sx(at), sy(change)])), "stroke-dasharray": dashes }));
   return own.levels.filter((level) => level[2] !== null).map(([within, bpp, change, low, high]) => {
     const x = sx(within), y = sy(change);

@@ -25,17 +25,21 @@ LEVELS = 25
 """Accuracies at which the saving is drawn, between the first and the last of `within`."""
 
 
-def data(results: Results) -> str:
-    """Everything that the script draws, as JSON that is safe inside a page."""
+def content(results: Results) -> dict[str, Any]:
+    """Everything that the script draws; `panels` is empty if there is nothing."""
     drawn = [c for c in results.curves() if any(map(_drawable, c.methods.values()))]
     count = sum(len(c.methods) for c in drawn)
     samples = SAMPLES[count > MANY]
-    content = {
+    return {
         "methods": results.methods(),
         "range": range_of(results),
         "within": list(results.manifest.analysis.within),
         "panels": [_panel(results, curves, samples) for curves in drawn],
     }
+
+
+def embedded(content: dict[str, Any]) -> str:
+    """As JSON that is safe inside a page."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -158,8 +162,9 @@ def _line(
 
 
 def _log_rates(quality: Floats, rate: Floats, at: Floats, interpolation: str) -> Floats:
-    knots = (np.tile(v, (len(at), 1)) for v in (quality, np.log(rate)))
-    return values(*knots, at, interpolation)
+    """At (n,) qualities; NaN outside of the curve."""
+    x, y = (np.tile(knots, (len(at), 1)) for knots in (quality, np.log(rate)))
+    return values(x, y, at, interpolation)
 
 
 def _savings(

@@ -89,14 +89,16 @@ def failures(results: Results) -> str:
 def provenance(results: Results) -> str:
     """What the manifest says, and no defaults of what it does not."""
     said = results.manifest.model_dump(mode="json", exclude_unset=True)
-    blocks = [
-        (escape(title), said[key])
+    facts = "".join(
+        f"<div><h3>{escape(title)}</h3>{_facts(said[key])}</div>"
         for key, title in PROVENANCE.items()
         if said.get(key) not in (None, {}, [], "")
-    ]
-    blocks += _experiments(said["experiments"])
-    facts = "".join(f"<div><h3>{title}</h3>{_facts(value)}</div>" for title, value in blocks)
-    made = f'<div class="facts">{facts}</div>' if blocks else ""
+    )
+    facts += "".join(
+        f'<div class="wide"><h3>{title}</h3>{_facts(value)}</div>'
+        for title, value in _experiments(said["experiments"])
+    )
+    made = f'<div class="facts">{facts}</div>' if facts else ""
     if results.manifest.config:
         text = yaml.safe_dump(results.manifest.config, sort_keys=False, allow_unicode=True)
         made += folded(

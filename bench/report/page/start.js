@@ -15,6 +15,8 @@ byId("theme").addEventListener("click", () => {
 });
 theme();
 
+sliders();
+
 if (content.panels.length) {
   choices();
   redraw();
