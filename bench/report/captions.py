@@ -5,6 +5,7 @@ from bench.report.curve_figures import Panel, drawable, has_intervals, told_apar
 from bench.report.latex import engine_remark, paragraph
 from bench.report.results import Curves, Results
 from bench.report.text import interpolation_label, metric_label
+from bench.results.pictures import KeptPicture
 
 LITTLE = f"†: the curves share less than {100 * GOOD_OVERLAP:.0f} % of their range of accuracy."
 PAIRED = "Intervals in brackets are of 95 %, paired over images."
@@ -50,6 +51,24 @@ def of_forest(results: Results, texts: list[str]) -> list[str]:
         f"{interpolation_label(results.interpolation)} interpolation.",
         "Lines are 95 % intervals, paired over images." if any("[" in t for t in texts) else "",
         f"Hollow, {LITTLE}" if any("†" in t for t in texts) else "",
+    ]
+
+
+def of_pictures(pictures: list[KeptPicture]) -> list[str]:
+    first = pictures[0]
+    words = {"median": "nearest to the median change", "worst": "the worst change"}
+    rules = " and ".join(f"{p.image} ({words[p.rule]})" for p in pictures)
+    return [
+        f"Pictures of {first.dataset} as {first.model} sees them: the original, "
+        f"{first.anchor.method} and {first.method.method} at about equal bits: {rules} of "
+        f"{metric_label(first.metric)} from one to the other.",
+        "Solid boxes are detections, right in green and wrong in orange; dashed ones are objects "
+        "that were missed."
+        if any(mark.box for p in pictures for mark in p.original.marks)
+        else "",
+        "Right: what the preprocessor removed, four times enlarged around gray."
+        if any(p.removed for p in pictures)
+        else "",
     ]
 
 

@@ -30,6 +30,7 @@ from bench.report.overviews import (
     savings,
     warning,
 )
+from bench.report.picture_figures import albums
 from bench.report.results import Curves, Results
 from bench.report.style import FAMILIES, SETTINGS, Options, settings, styles
 from bench.results.names import file_name
@@ -92,6 +93,7 @@ def _overviews(results: Results, options: Options) -> Iterator[Drawing]:
         drawing = savings(results, curves, stem) if curves in headlines else None
         if drawing:
             yield drawing
+    yield from albums(results)
     yield from ablations(results, options)
 
 
@@ -156,6 +158,8 @@ def _drawing(results: Results, options: Options) -> Iterator[None]:
 def _write(results: Results, drawing: Drawing) -> list[Path]:
     folder = results.folder / "figures"
     files = [folder / f"{drawing.stem}.{suffix}" for suffix in FORMATS]
+    drawing.figure.draw_without_rendering()  # lays it out, once for all formats
+    drawing.figure.set_layout_engine("none")
     for suffix, file in zip(FORMATS, files, strict=True):
         with atomic(file) as part:
             drawing.figure.savefig(part, format=suffix, dpi=300, metadata=_METADATA[suffix])

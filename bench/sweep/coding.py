@@ -44,6 +44,9 @@ class Coded:
     seconds: dict[str, float]
     """Of preprocess, encode and decode, when it was made."""
 
+    pixels: Pixels | None
+    """Decoded, where it was made just now."""
+
 
 class Source:
     """One view of a sample: its pixels are read when the first result of it is missing."""
@@ -88,9 +91,14 @@ def code(source: Source, point: Point, counts: Counts) -> Coded:
     under = key(
         "coded", version=CODE_VERSION, pixels=sha256, codec=point.codec.fingerprint(), qp=point.qp
     )
-    entry = source.shop.stored(
-        "coded", under, lambda: _entry(source, point, given().pixels), counts
-    )
+    fresh: list[Pixels] = []
+
+    def make() -> Entry:
+        entry, pixels = _entry(source, point, given().pixels)
+        fresh.append(pixels)
+        return entry
+
+    entry = source.shop.stored("coded", under, make, counts)
     return Coded(
         under,
         entry["decoded"].tobytes().hex(),
@@ -98,19 +106,22 @@ def code(source: Source, point: Point, counts: Counts) -> Coded:
         float(entry["psnr"]),
         float(entry["ms_ssim"]),
         seconds | _seconds(entry),
+        fresh[0] if fresh else None,
     )
 
 
 def decoded(source: Source, point: Point, coded: Coded) -> Pixels:
     """The pixels of a coded picture, from its bytes in the cache, or coded again where the entry
     was damaged since. Raises ImageError."""
+    if coded.pixels is not None:
+        return coded.pixels.copy()  # each model its own
     for _ in range(2):
         entry = source.shop.cache.get(coded.key)
         if entry is not None:
             pixels = _decode(point, entry["data"].tobytes(), None)
             if pixels_sha256(pixels) == coded.decoded_sha256:
                 return pixels
-        again = _entry(source, point, _given_to_codec(source, point).pixels)
+        again, _ = _entry(source, point, _given_to_codec(source, point).pixels)
         source.shop.cache.put(coded.key, again)
     raise ImageError(
         "decode", f"codec {point.codec.name} does not decode the same bytes to the same pixels"
@@ -163,14 +174,15 @@ def _preprocessed(given: _Given) -> Entry:
     return {"sha256": _digest(given.pixels), "preprocess_seconds": np.array(given.seconds)}
 
 
-def _entry(source: Source, point: Point, given: Pixels) -> Entry:
+def _entry(source: Source, point: Point, given: Pixels) -> tuple[Entry, Pixels]:
+    """With the decoded pixels."""
     with stage("encode"):
         data, encoding = timed(lambda: point.codec.encode(given, point.qp))
     if not isinstance(data, bytes) or not data:
         what = "nothing" if data == b"" else f"a {type(data).__name__}"
         raise ImageError("encode", f"codec {point.codec.name} returned {what}, not bytes")
     pixels, decoding = timed(lambda: _decode(point, data, given.shape))
-    return {
+    entry = {
         "data": np.frombuffer(data, np.uint8),
         "decoded": _digest(pixels),
         "psnr": np.array(psnr(source.pixels, pixels)),
@@ -178,6 +190,7 @@ def _entry(source: Source, point: Point, given: Pixels) -> Entry:
         "encode_seconds": np.array(encoding),
         "decode_seconds": np.array(decoding),
     }
+    return entry, pixels
 
 
 def _seconds(entry: Entry) -> dict[str, float]:

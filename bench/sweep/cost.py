@@ -128,8 +128,7 @@ def _coding(dataset: str, points: list[Point], times: int, seen: list[Picture]) 
     kept = float(np.mean([_on_disk(len(data)) for data in coded]))
     yield Cost(dataset, "encode", method, seconds / len(tries), False, megapixels, times, kept)
     _, seconds = _timed(lambda: [codec.decode(data) for data in coded], False)
-    # Decoded once when it is coded, for its fingerprint, and once for the models to see.
-    yield Cost(dataset, "decode", method, seconds / len(tries), False, megapixels, 2 * times)
+    yield Cost(dataset, "decode", method, seconds / len(tries), False, megapixels, times)
 
 
 def _prediction(
