@@ -129,7 +129,7 @@ class Run:
         """Keep what failed. Raises BenchError where it is not about single images, or more images
         failed than are tolerated."""
         dataset = experiment.dataset
-        self.failures += [
+        failed = (
             manifest.Failure(
                 dataset=dataset.name,
                 model=f.model,
@@ -141,7 +141,9 @@ class Run:
                 error=f.failed.error,
             )
             for f in result.failures
-        ]
+        )
+        # One that ends its process does so in the units of every method.
+        self.failures += [f for f in failed if f not in self.failures]
         self._require_some(experiment, result)
         own = [f for f in self.failures if f.dataset == dataset.name]
         n_failed, n = len({f.image for f in own}), len(dataset.samples)
