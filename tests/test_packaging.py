@@ -54,7 +54,7 @@ def test_everything_is_inside(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         entry_points = next(n for n in names if n.endswith("/entry_points.txt"))
-        assert "rabench = bench.cli:main" in archive.read(entry_points).decode()
+        assert "rabench = bench.cli:entry" in archive.read(entry_points).decode()
     wanted = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "bench").rglob("*")

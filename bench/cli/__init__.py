@@ -1,6 +1,7 @@
 """The command line: run (the default) and the commands around it, a file for each."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,7 +9,7 @@ from types import ModuleType
 
 from rich.console import Console
 
-from bench.boundary import answered, prepared, settled
+from bench.boundary import INTERRUPTED, answered, prepared, settled
 
 COMMANDS = {
     "run": "run",
@@ -63,3 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     prepared()
     return answered(lambda: _module(arguments.command).main(arguments), err)
+
+
+def entry() -> None:
+    """`main` as a program. One that is interrupted ends at once: threads in the midst of coding
+    would have the interpreter torn down under them."""
+    code = main()
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

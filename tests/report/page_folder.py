@@ -7,9 +7,13 @@ from typing import Any
 
 import pandas as pd
 import results_folder
+from PIL import Image
 from results_folder import BD, EQUAL, POINTS, QPS, write_csv
 
 import bench.report
+from bench.results import pictures
+from bench.results.names import PICTURES, UNCOMPRESSED
+from bench.results.pictures import KeptPicture, Look, Mark
 from bench.results.rows import MeanRow, PairRow, columns
 
 ANCHOR = "bpg"
@@ -40,6 +44,8 @@ def write(folder: Path, methods: Sequence[str], models: Sequence[str] = ("yolox_
     write_csv(folder / "pairs.csv", columns(PairRow), pairs)
     write_csv(folder / "means.csv", columns(MeanRow), _means(factors))
     _measured(folder, factors, models)
+    if methods:
+        _kept(folder, models, methods[0])
     return folder
 
 
@@ -127,3 +133,42 @@ def _measured(folder: Path, factors: dict[str, float], models: Sequence[str]) ->
     encoded = rows.assign(of="native", stage="encode", seconds=0.32)
     seen = [rows.assign(of=model, stage="predict", seconds=0.064) for model in models]
     pd.concat([encoded, *seen], ignore_index=True).to_parquet(folder / "costs.parquet")
+
+
+def _kept(folder: Path, models: Sequence[str], method: str) -> None:
+    """One picture of each model, a flat one."""
+    marks = [
+        Mark(state="true", text="cat 0.90", box=(4, 4, 20, 20)),
+        Mark(state="false", text="dog 0.40", box=(20, 8, 40, 30)),
+        Mark(state="missed", text="cat", box=(30, 30, 60, 44)),
+        Mark(state="false", text="<b>owl</b> 0.50"),
+    ]
+    (folder / PICTURES).mkdir()
+    for name in ("original", "anchor", "method", "removed"):
+        Image.new("RGB", (64, 48), "gray").save(folder / PICTURES / f"{name}.webp")
+    looks = {
+        name: Look(method=of, qp=qp, bits=bits, value=0.5, file=f"{name}.webp", marks=tuple(marks))
+        for name, of, qp, bits in (
+            ("original", UNCOMPRESSED, None, None),
+            ("anchor", "bpg", 37, 1500),
+            ("method", method, 35, 1490),
+        )
+    }
+    pictures.write(
+        folder,
+        [
+            KeptPicture(
+                dataset="coco",
+                model=model,
+                image="000042",
+                index=3,
+                rule="worst",
+                metric="mAP",
+                width=64,
+                height=48,
+                removed="removed.webp",
+                **looks,
+            )
+            for model in models
+        ],
+    )

@@ -61,7 +61,7 @@ def visit(browser: Any) -> Iterator[Open]:
     yield visit
     for context in contexts:
         context.close()
-    assert [s for s in said if not s.startswith("data:image/svg+xml")] == []
+    assert [s for s in said if not s.startswith("data:image/")] == []
 
 
 def order(page: Any) -> list[str]:
@@ -71,6 +71,30 @@ def order(page: Any) -> list[str]:
 def sorted_by(page: Any) -> list[str]:
     heads = page.locator("#matrix table.rates th[data-sort]").all()
     return [head.get_attribute("aria-sort") for head in heads]
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_the_slider_shows_more_of_one_picture(visit: Open, few: Path, by: str) -> None:
+    page = visit(few)
+    slider, over = page.locator(".kept input").first, page.locator(".kept .over").first
+    assert "bpg, QP 37" in (slider.get_attribute("aria-label") or "")
+    before = over.evaluate("e => e.style.clipPath")
+    slider.scroll_into_view_if_needed()
+    if by == "mouse":
+        box = slider.bounding_box()
+        page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    else:
+        slider.focus()
+        for _ in range(30):
+            page.keyboard.press("ArrowRight")
+    after = over.evaluate("e => e.style.clipPath")
+    assert before == "inset(0px 0px 0px 50%)"
+    assert float(after.rpartition(" ")[2].rstrip("%)")) >= 80
+    states = [r.get_attribute("class") for r in page.locator(".kept .look rect").all()]
+    assert {"mark-true", "mark-false", "mark-missed"} == set(states)
 
 
 # --- tables ---------------------------------------------------------------------------------------

@@ -83,5 +83,7 @@ def _boxes(picture: KeptPicture, look: Look) -> str:
         for m in sorted(look.marks, key=lambda m: m.state)  # what is true lies on top
         if m.box is not None
     )
+    if not drawn:
+        return ""
     size = f"0 0 {picture.width} {picture.height}"
-    return f'<svg viewBox="{size}" preserveAspectRatio="none">{drawn}</svg>' if drawn else ""
+    return f'<svg aria-hidden="true" viewBox="{size}" preserveAspectRatio="none">{drawn}</svg>'
