@@ -59,12 +59,16 @@ def estimated(found: "list[Cost]", images: int) -> str:
 
     lines = []
     for e in cost.estimate(found, images):
-        gpu = f" and {e.gpu_hours:.2f} GPU-hours" if e.gpu_hours else ""
+        gpu = f" and {_time(e.gpu_hours, 'GPU')}" if e.gpu_hours else ""
         lines.append(
-            f"{e.dataset}, {e.images:,} images: {e.encodes:,} encodes, {e.core_hours:.2f} "
-            f"core-hours{gpu}, {e.gigabytes:.2f} GB of cache"
+            f"{e.dataset}, {e.images:,} images: {e.encodes:,} encodes, "
+            f"{_time(e.core_hours, 'core')}{gpu}, {e.gigabytes:.2f} GB of cache"
         )
     return "\n".join(lines)
+
+
+def _time(hours: float, of: str) -> str:
+    return f"{hours:.1f} {of}-hours" if hours >= 1 else f"{60 * hours:.1f} {of}-minutes"
 
 
 def expected(experiments: "list[Experiment]") -> str:

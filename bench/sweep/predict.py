@@ -55,18 +55,26 @@ class Predictor:
         Raises ConfigError for a model that does not fit the data set.
         """
         keys = {i: self._keys(i, sha256) for i, sha256 in hashes.items()}
+        # A unit of another method may have the same pictures at the same time.
+        with self._shop.alone(" ".join(under.prediction for under in keys.values())):
+            found = self._found(keys, read, counts)
+        return {i: self._matched(found[i]) for i in hashes}
+
+    def _found(
+        self, keys: dict[int, _Keys], read: Read, counts: Counts
+    ) -> dict[int, Answer | Failed]:
         found: dict[int, Answer | Failed] = {
             i: known for i, under in keys.items() if (known := self._known(under))
         }
         counts.cached["predicted"] += len(found)
-        counts.computed["predicted"] += len(hashes) - len(found)
-        if len(found) < len(hashes):
-            for i, fresh in self._fresh(list(hashes), read).items():
+        counts.computed["predicted"] += len(keys) - len(found)
+        if len(found) < len(keys):
+            for i, fresh in self._fresh(list(keys), read).items():
                 if i not in found:
                     found[i] = fresh
                     if isinstance(fresh, Answer):
                         self._keep(keys[i], fresh)
-        return {i: self._matched(found[i]) for i in hashes}
+        return found
 
     # --- what is made once ------------------------------------------------------------------------
 

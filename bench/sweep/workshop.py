@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -75,6 +76,7 @@ class Workshop:
         self._on_gpu = device != "cpu"
         self._kept: dict[Hashable, Any] = {}
         self._making = threading.RLock()
+        self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         # One thread makes all calls of task models: one at a time on a device, and one team of
         # OpenMP's threads however many units are in flight.
         threads = torch.get_num_threads()
@@ -113,11 +115,24 @@ class Workshop:
     def stored(self, kind: str, under: str, make: Callable[[], Entry], counts: Counts) -> Entry:
         """A cache entry, made where there is none."""
         entry = self.cache.get(under)
-        (counts.computed if entry is None else counts.cached)[kind] += 1
         if entry is None:
-            entry = make()
-            self.cache.put(under, entry)
+            with self.alone(under):
+                entry = self.cache.get(under)  # made by another unit meanwhile
+                if entry is None:
+                    counts.computed[kind] += 1
+                    entry = make()
+                    self.cache.put(under, entry)
+                    return entry
+        counts.cached[kind] += 1
         return entry
+
+    def alone(self, name: str) -> threading.Lock:
+        """To hold while something is made that other units of this process may want too."""
+        with self._making:
+            lock = self._locks.get(name)
+            if lock is None:
+                lock = self._locks[name] = threading.Lock()
+            return lock
 
 
 _opened: dict[str, Workshop] = {}

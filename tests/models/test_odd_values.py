@@ -115,7 +115,8 @@ def test_a_checkpoint_that_names_its_classes_oddly(meta: object, tmp_path: Path)
 
 
 def same(one: list[Any], other: list[Any]) -> bool:
-    return all(np.array_equal(a[key], b[key]) for a, b in zip(one, other, strict=True) for key in a)
+    pairs = [(a.to_arrays(), b.to_arrays()) for a, b in zip(one, other, strict=True)]
+    return all(np.array_equal(a[key], b[key]) for a, b in pairs for key in a)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_every_output_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main([*words, "--random-weights", "--dry-run"]) == 0
     plan = capsys.readouterr().err
     assert "mini_fcos, npp+bpg" in plan
-    assert "minutes if nothing is in the cache" in plan
+    assert "core-minutes" in plan
     assert not out.exists()
 
     assert main([*words, "--random-weights", "--quiet"]) == 0
