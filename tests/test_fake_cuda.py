@@ -197,7 +197,8 @@ STEPS: list[tuple[str, str, Kind, list[dict[str, Any]]]] = [
 def test_training_step(library: str, name: str, kind: Kind, targets: list[dict[str, Any]]) -> None:
     seen = model(library, name)
     config = npp.PreprocessorTraining(
-        model={"library": library, "name": name}, dataset={}, crop=64, codec="bpg", qps=(30, 40), steps=1, batch=2,
+        model={"library": library, "name": name}, dataset={},
+        crop=64, codec="bpg", qps=(30, 40), steps=1, batch=2,
         learning_rate=1e-3, loss=kind, guidance=1.0, precision="bfloat16", fidelity=1.0,
     )  # fmt: skip
     with _disable_current_modes():

@@ -67,6 +67,8 @@ class Cluster:
                 for future in self._finished(list(flying)):
                     item = flying.pop(future)
                     found = self._result(future)
+                    if found is None:  # perhaps it only stood beside what killed its workers
+                        found = self.alone(function, item)
                     yield lost(item) if found is None else found
         finally:
             self.client.cancel(list(flying), force=True)
