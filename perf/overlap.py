@@ -11,9 +11,8 @@ Two measurements, each of seconds of a run beside the least that it could take:
   codecs, preprocessors and networks, spread over all cores. At most 1.10 × it is the goal.
 
 The parts' CPU seconds are measured before, one call after the other, as the whole process's: x265
-encodes in threads of its own. Each picture is decoded once in them; a run decodes it again before
-the networks see it. Seconds of a run are those of its passes over the pictures, not of planning,
-statistics and drawing, which are printed beside. Own losses of task models are left out.
+encodes in threads of its own. Seconds of a run are those of its passes over the pictures, not of
+planning, statistics and drawing, which are printed beside. Own losses are left out.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from bench.sweep.workshop import Counts, Setup
 Progress = Callable[[str, int], Callable[[int, str], None]]
 """(what is done, how many steps) → a function that is told of steps done, and what to say of it."""
 
-FEW = 32
+FEW = 16
 """Units for each that is in flight, below which they are made smaller."""
 
 FIRST = 8

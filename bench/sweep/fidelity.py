@@ -48,10 +48,10 @@ def _ssim(x: Floats, y: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64
     """(3,) SSIM, and (3,) its part of contrast and structure."""
     c1, c2 = STABILISERS
     mean_x, mean_y = _smooth(x), _smooth(y)
-    square_x, square_y, both = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
-    variance = _smooth(x * x) + _smooth(y * y) - square_x - square_y
-    contrast = (2 * (_smooth(x * y) - both) + c2) / (variance + c2)
-    similarity = contrast * (2 * both + c1) / (square_x + square_y + c1)
+    squares, both = mean_x * mean_x + mean_y * mean_y, mean_x * mean_y
+    variances = _smooth(x * x + y * y) - squares
+    contrast = (2 * (_smooth(x * y) - both) + c2) / (variances + c2)
+    similarity = contrast * (2 * both + c1) / (squares + c1)
     return similarity.mean((0, 1), np.float64), contrast.mean((0, 1), np.float64)
 
 

@@ -68,9 +68,9 @@ class Local:
 
     @property
     def in_flight(self) -> int:
-        """In threads one more than there are cores: while one waits for the network, the others
-        keep the cores busy with coding."""
-        return self.jobs + (self.backend == "threading")
+        """In threads more than there are cores: while some wait for the network, which takes one at
+        a time, the others keep the cores busy with coding."""
+        return 2 * self.jobs + 2 if self.backend == "threading" else self.jobs
 
     def stream(
         self,

@@ -174,12 +174,14 @@ def test_model_that_returns_nan_is_counted(
     assert run(config, pictures, out, "--max-failures", "10") == 0
     (failure,) = manifest(out)["failures"]
     assert (failure["stage"], failure["image"]) == ("predict", "16.png")
-    assert (failure["model"], failure["method"], failure["qp"]) == ("mini_classifier", "bpg", 33)
+    assert (failure["model"], failure["qp"]) == ("mini_classifier", 33)
+    method = failure["method"]  # of the unit that came first
     points = pd.read_csv(out / "points.csv")
     assert set(points.n_images) == {N - 1}
     assert set(points.n_failed) == {1}
     warned = capsys.readouterr().err.replace("\n", " ")
-    assert "16.png is left out everywhere (mini_classifier, bpg at QP 33: predict:" in warned
+    said = f"16.png is left out everywhere (mini_classifier, {method} at QP 33: predict:"
+    assert said in warned
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
