@@ -24,6 +24,10 @@ class Record:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         return cls(**arrays)
 
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """An array by its name, as in `to_arrays`."""
+        return self.to_arrays()[name]
+
     def to_arrays(self) -> Arrays:
         held = {name: getattr(self, name) for name in self.names()}
         return {name: array for name, array in held.items() if array is not None}
