@@ -3,36 +3,16 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 import bench
 from bench.config import BenchConfig
-from bench.registry import packages
 from bench.results.manifest import Analysis, Device, Experiment, Failure, Git, Manifest, Model
 from bench.sweep import plan
 from bench.sweep.execute import Run
-
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "mmdet",
-    "mmcv",
-    "mmengine",
-    "mmpretrain",
-    "numpy",
-    "Pillow",
-    "opencv-python-headless",
-    "av",
-    "pycocotools",
-    "bjontegaard",
-    "pandas",
-    "pyarrow",
-    "joblib",
-)
+from bench.sweep.versions import installed
 
 
 def _git() -> Git | None:
@@ -52,16 +32,6 @@ def _git() -> Git | None:
         return None
 
 
-def _versions() -> dict[str, str]:
-    found = {"rabench": bench.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found | packages()
-
-
 def _device(device: torch.device) -> Device:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return Device(kind=device.type, name=name, cpus=os.cpu_count())
@@ -78,7 +48,7 @@ def started(
         random_weights=tuple(plan.random_weights(experiments)),
         analysis=Analysis(**config.analysis.model_dump()),
         config=config.model_dump(),
-        versions=_versions(),
+        versions=installed(),
         git=_git(),
         device=_device(device),
     )
