@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from bench.errors import ConfigError
+from bench.results.manifest import Within
 from bench.tasks import TASKS
 
 LARGEST, MOST, DEEPEST = 1_000_000, 10_000, 50
@@ -198,17 +199,9 @@ class AnalysisConfig(_Strict):
     resamples: Int = Field(default=1000, ge=0, le=MOST_RESAMPLES)
     """Of the bootstrap; 0 asks for no intervals."""
     seed: Int = Field(default=0, ge=0, le=LARGEST_SEED)
-    within: tuple[Number, ...] = Field(default=(1.0, 2.0, 5.0, 10.0), max_length=100)
+    within: Within = Field(default=(1.0, 2.0, 5.0, 10.0), max_length=100)
     """Percent below the clean score at which rates are compared; BD-rate over the accuracies from
     the first to the last."""
-
-    @field_validator("within")
-    @classmethod
-    def _ascending(cls, within: tuple[float, ...]) -> tuple[float, ...]:
-        rising = list(within) == sorted(set(within))
-        if len(within) < 2 or not rising or within[0] < 0 or within[-1] >= 100:
-            raise ValueError("two or more rising percentages from 0 up and below 100 are expected")
-        return within
 
 
 class BenchConfig(_Strict):

@@ -209,13 +209,7 @@ def _draw_course(axes: Axes, course: Course, place: dict[float, float]) -> None:
     axes.plot(
         x,
         y,
-        color=look.colour,
-        linestyle=look.dashes,
-        linewidth=1.1,
-        marker=look.marker,
-        markersize=look.size,
-        markeredgecolor="white",
-        markeredgewidth=0.4,
+        **look.line(),
         label=course.label,
         zorder=3,
     )

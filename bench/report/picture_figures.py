@@ -1,5 +1,6 @@
 """What coding leaves of pictures, side by side: the original, the anchor, the best method."""
 
+import io
 import re
 from collections.abc import Iterator
 
@@ -49,14 +50,19 @@ def _album(results: Results, kept: Pictures, stem: str, pictures: list[KeptPictu
         for axes, look in zip(row, looks, strict=False):
             _draw(axes, kept, picture, look)
         if picture.removed:
-            row[3].imshow(Image.open(kept.folder / picture.removed))
+            row[3].imshow(_opened(kept, picture.removed))
             row[3].set_title("removed, enlarged 4 times", fontsize=7)
     return Drawing(stem, figure, captions.of_pictures(pictures))
 
 
+def _opened(kept: Pictures, file: str) -> Image.Image:
+    """Raises ResultsError."""
+    return Image.open(io.BytesIO(kept.data(file)))
+
+
 def _draw(axes: Axes, kept: Pictures, picture: KeptPicture, look: Look) -> None:
     extent = (0, picture.width, picture.height, 0)
-    axes.imshow(Image.open(kept.folder / look.file), extent=extent)
+    axes.imshow(_opened(kept, look.file), extent=extent)
     for mark in sorted(look.marks, key=lambda mark: mark.state):
         if mark.box:
             x1, y1, x2, y2 = mark.box

@@ -118,6 +118,18 @@ class Style:
     def size(self) -> float:
         return MARKER_SIZES.get(self.marker, 4.6)
 
+    def line(self) -> dict[str, Any]:
+        """How matplotlib draws a line of it, with its points."""
+        return {
+            "color": self.colour,
+            "linestyle": self.dashes,
+            "linewidth": 1.1,
+            "marker": self.marker,
+            "markersize": self.size,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.4,
+        }
+
 
 ANCHOR = Style("#000000", "o")
 REST = Style("#bbbbbb", "")

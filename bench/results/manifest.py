@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bench.atomic import checksum, write_text
 from bench.results.files import ResultsError, is_folder, read_json, validated
@@ -31,6 +31,17 @@ Name = Annotated[str, AfterValidator(_one_line)]
 Int = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Bool = Annotated[bool, Field(strict=True)]
+
+
+def _rising(percent: tuple[float, ...]) -> tuple[float, ...]:
+    rising = list(percent) == sorted(set(percent))
+    if len(percent) < 2 or not rising or percent[0] < 0 or percent[-1] >= 100:
+        raise ValueError("two or more rising percentages from 0 up and below 100 are expected")
+    return percent
+
+
+Within = Annotated[tuple[Number, ...], AfterValidator(_rising)]
+"""Percent below the clean score."""
 
 
 class Part(BaseModel):
@@ -82,21 +93,13 @@ class Analysis(Part):
     policy: Literal["pareto", "isotonic", "raw"] = "pareto"
     resamples: Int = Field(default=1000, ge=0, le=10_000)
     seed: Int = Field(default=0, ge=0, le=2**32 - 1)
-    within: tuple[Number, ...] = (1.0, 2.0, 5.0, 10.0)
+    within: Within = (1.0, 2.0, 5.0, 10.0)
     """Percent below the clean score at which rates are compared, see `equal_accuracy`."""
 
     @property
     def range(self) -> str:
         """The accuracies that somebody would accept, in words."""
         return f"{self.within[0]:g}–{self.within[-1]:g} % below clean"
-
-    @field_validator("within")
-    @classmethod
-    def _ascending(cls, within: tuple[float, ...]) -> tuple[float, ...]:
-        rising = list(within) == sorted(set(within))
-        if len(within) < 2 or not rising or within[0] < 0 or within[-1] >= 100:
-            raise ValueError("two or more rising percentages from 0 up and below 100 are expected")
-        return within
 
 
 class Failure(Part):

@@ -3,17 +3,20 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.atomic import write_text
-from bench.results.files import read_json, validated
+from bench.results.files import ResultsError, read_bytes, read_json, validated
 from bench.results.names import PICTURES
 
 INDEX = "pictures.json"
 
 Rule = Literal["median", "worst"]
+# Whatever a list from elsewhere says, nothing outside its folder is read.
+File = Annotated[str, Field(pattern=r"^[0-9a-z-]+\.webp$")]
+Size = Annotated[int, Field(ge=1)]
 
 
 class Mark(BaseModel):
@@ -38,7 +41,7 @@ class Look(BaseModel):
     bits: int | None
     value: float | None
     """Of the metric, on this image alone."""
-    file: str
+    file: File
     """WebP, in the same folder."""
     marks: tuple[Mark, ...]
 
@@ -56,13 +59,13 @@ class KeptPicture(BaseModel):
     """How it was chosen: nearest to the median change of the metric from anchor to method, or among
     the worst."""
     metric: str
-    width: int
-    height: int
+    width: Size
+    height: Size
     """Of the coded view; the files may be smaller."""
     original: Look
     anchor: Look
     method: Look
-    removed: str
+    removed: File | Literal[""]
     """File of what the preprocessor took away, amplified around gray; empty without one."""
 
 
@@ -70,6 +73,14 @@ class KeptPicture(BaseModel):
 class Pictures:
     folder: Path
     kept: tuple[KeptPicture, ...]
+
+    def data(self, file: str) -> bytes:
+        """Of a WebP file. Raises ResultsError where it is none."""
+        path = self.folder / file
+        data = read_bytes(path)
+        if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+            raise ResultsError(f"{path}: this is no WebP picture; run it again to keep it anew")
+        return data
 
 
 class _Index(BaseModel):

@@ -180,6 +180,10 @@ def _prepared(client: Any, setup: Setup) -> list[bool]:
     seen = []
     for address, future in futures.items():
         try:
+            while not future.done():
+                if address not in client.nthreads():
+                    raise BenchError("it left before it was ready; run the same command again")
+                time.sleep(0.1)
             seen.append(future.result())
         except BenchError as error:
             raise type(error)(f"Dask worker {address}: {error}") from error

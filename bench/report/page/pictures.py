@@ -71,7 +71,7 @@ def _look(kept: Pictures, picture: KeptPicture, look: Look, title: str) -> str:
 
 
 def _image(kept: Pictures, file: str, alt: str) -> str:
-    data = base64.b64encode((kept.folder / file).read_bytes()).decode("ascii")
+    data = base64.b64encode(kept.data(file)).decode("ascii")
     return f'<img alt="{escape(alt)}" src="data:image/webp;base64,{data}">'
 
 
