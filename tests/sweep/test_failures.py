@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +294,15 @@ def load(root, name=None):
 """
 
 
+@pytest.fixture
+def new_workers() -> Iterator[None]:
+    """Worker processes that see what this test alone installs, and none left over that do."""
+    get_reusable_executor().shutdown()
+    yield
+    get_reusable_executor().shutdown()
+
+
+@pytest.mark.usefixtures("new_workers")
 def test_a_picture_that_kills_its_worker_is_left_out(
     config: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +311,6 @@ def test_a_picture_that_kills_its_worker_is_left_out(
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: rabench-fatal\nVersion: 0.1\n")
     (about / "entry_points.txt").write_text("[bench.datasets]\nfatal = rabench_fatal:load\n")
     (about.parent / "rabench_fatal.py").write_text(FATAL)
-    get_reusable_executor().shutdown()  # new worker processes see the plug-in
     monkeypatch.setenv("PYTHONPATH", str(about.parent))
     monkeypatch.syspath_prepend(about.parent)
     out = tmp_path / "results" / "run"
