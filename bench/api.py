@@ -189,7 +189,9 @@ def measured(job: Job, progress: "Progress") -> "Results":
     with (
         progress,
         folders.writing(job.out, job.cache.folder) as place,
-        workshop.opened(job.config, job.experiments, job.device, job.limit, job.cache) as setup,
+        workshop.opened(
+            job.config, job.experiments, job.device, job.limit, job.cache, job.jobs
+        ) as setup,
         workers.opened(job.backend, job.jobs, job.scheduler, setup) as there,
     ):
         measure = execute.Run(setup, job.experiments, there, progress.start, job.max_failures)

@@ -52,7 +52,12 @@ def _ssim(x: Floats, y: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64
     variances = _smooth(x * x + y * y) - squares
     contrast = (2 * (_smooth(x * y) - both) + c2) / (variances + c2)
     similarity = contrast * (2 * both + c1) / (squares + c1)
-    return similarity.mean((0, 1), np.float64), contrast.mean((0, 1), np.float64)
+    return _mean(similarity), _mean(contrast)
+
+
+def _mean(x: Floats) -> NDArray[np.float64]:
+    """(3,) of the channels: OpenCV's, since numpy's over two axes takes five times as long."""
+    return np.array(cv2.mean(x)[:3])
 
 
 def _smooth(x: Floats) -> Floats:

@@ -163,7 +163,8 @@ class _Chunk:
             clean = {m: self._references(m, sources) for m in models}
             for place in self.result.unit.points:
                 point = self._experiment.points[place]
-                coded = self._coded(models[0], place, sources)
+                with self._shop.coding:
+                    coded = self._coded(models[0], place, sources)
                 hashes = {i: c.decoded_sha256 for i, c in coded.items()}
                 for model in models:
                     read = _decoder(sources, point, coded)

@@ -1,9 +1,11 @@
 """What a process builds once and keeps: the plan with its networks, the cache, the device."""
 
 import copy
+import ctypes
 import hashlib
 import os
 import platform
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
+from joblib import cpu_count
 
 from bench.config import BenchConfig
 from bench.errors import BenchError
@@ -70,13 +73,19 @@ _thread = threading.local()
 
 
 class Workshop:
-    def __init__(self, experiments: list[Experiment], cache: Cache, device: str) -> None:
+    def __init__(
+        self, experiments: list[Experiment], cache: Cache, device: str, coders: int
+    ) -> None:
+        _keep_freed_memory()
         self.experiments = experiments
         self.cache = cache
         self._on_gpu = device != "cpu"
         self._kept: dict[Hashable, Any] = {}
         self._making = threading.RLock()
         self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self.coding = threading.BoundedSemaphore(coders)
+        """To hold while pictures are coded: more at once than there are cores only wait for each
+        other, and then all for the network."""
         # One thread makes all calls of task models: one at a time on a device, and one team of
         # OpenMP's threads however many units are in flight.
         threads = torch.get_num_threads()
@@ -135,6 +144,18 @@ class Workshop:
             return lock
 
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc not to hand freed memory back to the system after each picture, only to ask for
+    it again: that takes half the time of arithmetic on arrays of a picture's size."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, 1 << 30)
+        mallopt(_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
+
+
 _opened: dict[str, Workshop] = {}
 """Of the sweeps that this process has planned."""
 _built: dict[str, Workshop] = {}
@@ -149,8 +170,10 @@ def opened(
     device: torch.device,
     limit: int | None,
     cache: Cache,
+    coders: int,
 ) -> Iterator[Setup]:
-    """Of a sweep that this process has planned; units that run in it share the plan."""
+    """Of a sweep that this process has planned; units that run in it share the plan, and at most
+    `coders` of them code at once."""
     cache.prepare()
     with cache.marked() as mark:
         setup = Setup(
@@ -164,7 +187,7 @@ def opened(
             tuple(e.dataset.annotations_sha256 for e in experiments),
         )
         with _lock:
-            _opened[setup.key] = Workshop(experiments, cache, device.type)
+            _opened[setup.key] = Workshop(experiments, cache, device.type, coders)
         try:
             yield setup
         finally:
@@ -197,7 +220,7 @@ def workshop(setup: Setup) -> Workshop:
             cache = Cache(setup.cache) if sees_cache(setup) else Carried()
             while _built:
                 _built.popitem()[1].close()
-            _built[setup.key] = Workshop(experiments, cache, setup.device)
+            _built[setup.key] = Workshop(experiments, cache, setup.device, cpu_count())
         return _built[setup.key]
 
 

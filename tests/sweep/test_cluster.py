@@ -110,7 +110,7 @@ def test_what_workers_without_the_cache_folder_measured_is_kept(
     cache = Cache(tmp_path / "cache")
     counts = []
     for _ in range(2):
-        with workshop.opened(config, experiments, torch.device("cpu"), None, cache) as setup:
+        with workshop.opened(config, experiments, torch.device("cpu"), None, cache, 2) as setup:
             # A mark that no folder has: as on a machine that has another folder of that name.
             alone = replace(setup, mark="of another machine")
             with cluster.opened(scheduler, 2, alone) as there:
@@ -132,7 +132,7 @@ def test_a_worker_with_another_version_is_refused_before_any_work(
 ) -> None:
     config, experiments = planned
     cache = Cache(tmp_path / "cache")
-    with workshop.opened(config, experiments, torch.device("cpu"), None, cache) as setup:
+    with workshop.opened(config, experiments, torch.device("cpu"), None, cache, 2) as setup:
         other = replace(setup, mark="x", versions=setup.versions | {"torch": "1.0", "spam": "2"})
         with pytest.raises(BenchError) as refused, cluster.opened(scheduler, 2, other):
             pass
@@ -147,7 +147,7 @@ def test_a_worker_with_other_data_is_refused(
 ) -> None:
     config, experiments = planned
     cache = Cache(tmp_path / "cache")
-    with workshop.opened(config, experiments, torch.device("cpu"), None, cache) as setup:
+    with workshop.opened(config, experiments, torch.device("cpu"), None, cache, 2) as setup:
         other = replace(setup, mark="y", data=("another hash",))
         with (
             pytest.raises(BenchError, match="other images or annotations on this worker"),
