@@ -74,3 +74,40 @@ class Label(Record):
     """The true class: label () int64, its index."""
 
     label: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap(Record):
+    """What a segmentation network says: labels (height, width) uint8 of every pixel of the image it
+    was given, the model's own class indices where it names its classes, else category ids of the
+    data set; log_probabilities (n_classes, h, w) float16 at the resolution of its own output, None
+    where it gives labels alone."""
+
+    labels: NDArray[np.uint8]
+    log_probabilities: NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Regions(Record):
+    """What every pixel shows: labels (height, width) uint8, category ids; IGNORED counts for
+    nothing."""
+
+    labels: NDArray[np.uint8]
+
+
+IGNORED = 255
+"""The label of pixels that are not judged, as in Pascal VOC."""
+
+
+@dataclass(frozen=True, eq=False)
+class Instances(Record):
+    """What an instance segmentation network finds: boxes, scores and labels as of `Detections`;
+    masks in COCO's compressed run-length code: counts (bytes,) uint8 of all masks one after the
+    other, ends (n,) int64 where each ends, size (2,) int64 height and width."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    counts: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    size: NDArray[np.int64]
