@@ -83,7 +83,12 @@ class Progress:
 def _line(done: int, total: int, rate: float, note: str) -> str:
     """How far a stage is, `rate` being steps per second."""
     left = [f"about {_duration((total - done) / rate)} left"] if rate > 0 else []
-    parts = [f"{done} of {total} ({done / total:.0%})", f"{rate:.3g} per second", note, *left]
+    parts = [
+        f"{done} of {total} ({100 * done / total:.0f} %)",
+        f"{rate:.3g} per second",
+        note,
+        *left,
+    ]
     return ", ".join(part for part in parts if part)
 
 

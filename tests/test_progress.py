@@ -34,21 +34,21 @@ def lines(*steps: tuple[float, int, str], total: int = 100, quiet: bool = False)
         pytest.param([(29, 50, ""), (29.9, 49, "")], [], id="not yet"),
         pytest.param(
             [(10, 10, ""), (30, 20, "34 % from the cache"), (31, 20, ""), (59, 20, "")],
-            ["30 of 100 (30%), 1 per second, 34 % from the cache, about 70 s left"],
+            ["30 of 100 (30 %), 1 per second, 34 % from the cache, about 70 s left"],
             id="a line and its note",
         ),
         pytest.param(
             [(30, 60, ""), (60, 3, ""), (90, 37, "")],
             [
-                "60 of 100 (60%), 2 per second, about 20 s left",
-                "63 of 100 (63%), 0.1 per second, about 6 min left",
+                "60 of 100 (60 %), 2 per second, about 20 s left",
+                "63 of 100 (63 %), 0.1 per second, about 6 min left",
                 "100 in 90 s",
             ],
             id="time left by what was quick lately",
         ),
-        pytest.param([(30, 0, "")], ["0 of 100 (0%), 0 per second"], id="nothing done"),
+        pytest.param([(30, 0, "")], ["0 of 100 (0 %), 0 per second"], id="nothing done"),
         pytest.param(
-            [(400, 1, "")], ["1 of 100 (1%), 0.0025 per second, about 11 h 0 min left"], id="hours"
+            [(400, 1, "")], ["1 of 100 (1 %), 0.0025 per second, about 11 h 0 min left"], id="hours"
         ),
     ],
 )

@@ -93,7 +93,7 @@ def bd(
     if n_points == MIN_POINTS:
         notes.append("only 2 points on a curve: straight lines")
     if shared < GOOD_OVERLAP:
-        notes.append(f"rests on {shared:.0%} of the accuracy range")
+        notes.append(f"rests on {100 * shared:.0f} % of the accuracy range")
     metric = _bd_metric(anchor, test, interpolation)
     return BD(rate, metric, shared, n_points, "ok", "; ".join(notes))
 
@@ -173,7 +173,8 @@ def _obstacle(anchor: Curve, test: Curve, shared: float, names: tuple[str, str] 
     if shared == 0:
         return "the curves share no accuracy"
     if shared < MIN_OVERLAP:
-        return f"the curves share {shared:.1%} of the accuracy range, {MIN_OVERLAP:.0%} are needed"
+        needed = f"{100 * MIN_OVERLAP:.0f} % are needed"
+        return f"the curves share {100 * shared:.1f} % of the accuracy range, {needed}"
     return ""
 
 

@@ -84,8 +84,9 @@ class Pair:
         """Why the range has no BD-rate or no interval, or on how little it rests."""
         share = 0.0 if np.isnan(self.covered) else self.covered
         if np.isnan(self.ranged[0]):
-            return f"the curves cover {share:.0%} of the range, {MIN_RANGE:.0%} are needed"
-        about = f"rests on {share:.0%} of the range" if share < GOOD_OVERLAP else ""
+            needed = f"{100 * MIN_RANGE:.0f} % are needed"
+            return f"the curves cover {100 * share:.0f} % of the range, {needed}"
+        about = f"rests on {100 * share:.0f} % of the range" if share < GOOD_OVERLAP else ""
         return joined(about, self.range_interval().reason)
 
 

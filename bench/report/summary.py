@@ -106,7 +106,7 @@ def _near(row: BDRow) -> str:
 
 
 def _whole(row: BDRow) -> str:
-    share = f"{row.overlap:.0%} of those that they span"
+    share = f"{100 * row.overlap:.0f} % of those that they span"
     value = (row.bd_rate, row.ci_low, row.ci_high, row.reason)
     return _bits(*value, "over all accuracies that both curves reach", share)
 

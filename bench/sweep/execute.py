@@ -105,7 +105,7 @@ class Run:
     def _taken(self, result: UnitResult, advance: Callable[[int, str], None]) -> UnitResult:
         self.counts.add(result.counts)
         self._note(self.experiments[result.unit.experiment], result)
-        advance(steps(result.unit), f"{self.counts.share():.0%} from the cache")
+        advance(steps(result.unit), f"{100 * self.counts.share():.0f} % from the cache")
         return result
 
     def _without_culprits(self, unit: Unit) -> UnitResult:

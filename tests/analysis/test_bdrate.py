@@ -57,7 +57,7 @@ def test_straight_lines_in_log_rate(interpolation: str) -> None:
     result = compare(2 ** (10 * qa), qa, 2 ** (11 * qb - 1), qb, interpolation=interpolation)
     assert result.bd_rate == pytest.approx(100 * (2**-0.6 - 1), abs=1e-9)
     assert result.overlap == pytest.approx(0.4 / 0.6)
-    assert result.reason == "rests on 67% of the accuracy range"
+    assert result.reason == "rests on 67 % of the accuracy range"
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
@@ -87,7 +87,7 @@ def test_too_little_shared_accuracy() -> None:
     result = compare([1, 2, 3], [0.1, 0.2, 0.3], [1, 2, 3], [0.29, 0.4, 0.5])
     assert result.status == "undefined"
     assert result.overlap == pytest.approx(0.01 / 0.4)
-    assert "share 2.5% of the accuracy range, 10% are needed" in result.reason
+    assert "share 2.5 % of the accuracy range, 10 % are needed" in result.reason
 
 
 def test_a_flat_end_inside_the_other_curve_is_too_little() -> None:

@@ -19,7 +19,7 @@ WHERE = {
     "interpolation": "pchip", "policy": "pareto",
 }  # fmt: skip
 RANGE = "1–10 % below clean"
-NOT_COVERED = "the curves cover 30% of the range, 50% are needed"
+NOT_COVERED = "the curves cover 30 % of the range, 50 % are needed"
 
 
 def bd_row(method: str = "npp", **values: Any) -> BDRow:
@@ -74,7 +74,7 @@ def test_the_acceptable_range_comes_first() -> None:
     assert said.text == (
         "net on data, mAP, against bpg. npp: 20.3 % fewer bits at 1–10 % below clean (95 % "
         "interval 12.1 to 29.5 %); 34.6 % fewer bits over all accuracies that both curves reach "
-        "(95 % interval 30.0 to 39.0 %; 92% of those that they span)."
+        "(95 % interval 30.0 to 39.0 %; 92 % of those that they span)."
     )
     (method,) = said.methods
     assert said.text.index(method.near) < said.text.index(method.whole)
@@ -104,10 +104,10 @@ def test_the_acceptable_range_comes_first() -> None:
             {
                 "range_low": None,
                 "range_high": None,
-                "range_reason": "rests on 64% of the range; no interval: undefined in 80 of 1000",
+                "range_reason": "rests on 64 % of the range; no interval: undefined in 80 of 1000",
             },
             "20.3 % fewer bits at 1–10 % below clean "
-            "(no interval: undefined in 80 of 1000; rests on 64% of the range)",
+            "(no interval: undefined in 80 of 1000; rests on 64 % of the range)",
         ),
     ],
     ids=["loss", "interval over zero", "nothing", "range not covered", "withheld"],
@@ -126,7 +126,7 @@ def test_what_is_said_of_the_range(values: dict[str, Any], near: str) -> None:
         (
             {"ci_low": None, "ci_high": None, "reason": "npp tied; no interval: no resamples"},
             "34.6 % fewer bits over all accuracies that both curves reach "
-            "(no interval: no resamples; 92% of those that they span)",
+            "(no interval: no resamples; 92 % of those that they span)",
         ),
     ],
     ids=["undefined", "withheld"],
