@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("bench", "configs", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+SOURCES = (
+    *("bench", "configs", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md"),
+    *("LICENSE", "NOTICE"),
+)
 ELSEWHERE = "import sys; from bench.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -64,6 +67,7 @@ def test_everything_is_inside(wheel: Path) -> None:
     assert "bench/py.typed" in wanted
     assert "bench/configs/train/mini_det.yaml" in wanted
     assert wanted <= names
+    assert {"LICENSE", "NOTICE"} <= {Path(name).name for name in names}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"bench", "rabench"}
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "power": "power",
     "cost": "cost",
     "train": "train",
+    "export": "export",
     "list": "listing",
     "codec": "codec",
     "cache": "cache",

@@ -1,23 +1,37 @@
 """`codec`: use a codec by hand."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import cli
+from bench import api, cli
+from bench.cli import folders
+from bench.cli.arguments import jobs
 from bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.cli.arguments import Commands
+    from bench.codecs.files import Decoder, Encoder
+    from bench.preprocessors.chosen import Chosen
+
+ABOUT = (
+    "Encode a picture, decode it again, or say what a coded file holds. A folder is coded file by "
+    "file, with all folders below it."
+)
 
 
 def add(commands: "Commands") -> None:
-    codec = commands.add_parser("codec", help="use a codec by hand")
+    codec = commands.add_parser("codec", help="use a codec by hand", description=ABOUT)
     codec.add_argument("action", choices=["encode", "decode", "info"])
-    codec.add_argument("input", type=Path)
-    codec.add_argument("output", type=Path, nargs="?")
-    codec.add_argument("--codec", default="bpg")
-    codec.add_argument("--qp", type=int)
+    codec.add_argument("input", type=Path, help="a picture, a coded file, or a folder of them")
+    codec.add_argument(
+        "output", type=Path, nargs="?", help="the file to write, or a folder; info needs none"
+    )
+    codec.add_argument(
+        "--codec", default="bpg", help="default: bpg; `list codecs` names the others"
+    )
+    codec.add_argument("--qp", type=int, help="to encode with; larger is coarser")
     codec.add_argument(
         "--option",
         action="append",
@@ -29,6 +43,25 @@ def add(commands: "Commands") -> None:
         choices=["white", "black", "gray"],
         help="put transparent pictures on it; default: keep the alpha plane",
     )
+    codec.add_argument(
+        "--preprocessor",
+        metavar="NAME",
+        help="filter pictures before they are encoded: a network that ships, a file of weights, or "
+        "a name of `list preprocessors`",
+    )
+    codec.add_argument(
+        "--preprocessor-option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="of the preprocessor, e.g. sigma=0.8 of blur",
+    )
+    codec.add_argument(
+        "--device", choices=api.DEVICES, default="auto", help="where the preprocessor runs"
+    )
+    codec.add_argument("--jobs", type=jobs, help="files of a folder at once; default: all cores")
+    codec.add_argument(
+        "--overwrite", action="store_true", help="of a folder: replace files that are there"
+    )
 
 
 def main(a: argparse.Namespace) -> None:
@@ -37,11 +70,38 @@ def main(a: argparse.Namespace) -> None:
     spec = files.spec(a.codec, a.option or [])
     if a.action == "info":
         cli.out.print(files.info_text(a.input, spec), markup=False)
-        return
-    if a.output is None:
-        raise ConfigError(f"codec {a.action} needs an output file after {a.input}")
-    if a.action == "encode":
-        line = files.encode_file(a.input, a.output, spec, a.qp, a.background)
+    elif a.output is None:
+        raise ConfigError(f"codec {a.action} needs an output file or folder after {a.input}")
+    elif a.action == "encode":
+        _encode(a, files.encoder(spec, a.qp, a.background))
     else:
-        line = files.decode_file(a.input, a.output, spec, a.background)
-    cli.out.print(line, markup=False)
+        _decode(a, files.decoder(spec, a.background))
+
+
+def _encode(a: argparse.Namespace, encoder: "Encoder") -> None:
+    if a.preprocessor is not None or a.preprocessor_option:
+        encoder = replace(encoder, filtered=_preprocessor(a, encoder.qp))
+    if a.input.is_dir():
+        folders.encode(a, encoder)
+    else:
+        cli.out.print(f"{a.output}: {encoder(a.input, a.output)}", markup=False)
+
+
+def _decode(a: argparse.Namespace, decoder: "Decoder") -> None:
+    if a.input.is_dir():
+        folders.decode(a, decoder)
+    else:
+        cli.out.print(f"{a.output}: {decoder(a.input, a.output)}", markup=False)
+
+
+def _preprocessor(a: argparse.Namespace, qp: int) -> "Chosen":
+    from bench.codecs.files import options
+    from bench.preprocessors.chosen import Chosen
+
+    if a.preprocessor is None:
+        raise ConfigError("--preprocessor-option needs a --preprocessor that it is an option of")
+    given = options("preprocessor", a.preprocessor_option or [])
+    chosen = Chosen(a.preprocessor, given, qp, api.chosen_device(a.device))
+    for warning in chosen.warnings:
+        cli.err.print(f"warning: {warning}", style="yellow", markup=False)
+    return chosen

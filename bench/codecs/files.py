@@ -4,7 +4,8 @@ Each function checks its arguments and raises ConfigError for them, DataError fo
 cannot be read, CodecError for what cannot be coded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.codecs import make
-from bench.codecs.base import says
+from bench.codecs.base import Codec, says
 from bench.codecs.bpg import BpgCodec
 from bench.codecs.bpg.bits import BpgError
 from bench.codecs.bpg.container import BpgFile
@@ -43,20 +44,27 @@ _COLOURS = {
 }
 
 Pixels = NDArray[np.uint8]
+Filter = Callable[[Pixels, int], Pixels]
+"""(H, W, 3) and a QP → (H, W, 3)."""
 
 
 def spec(name: str, words: Sequence[str]) -> dict[str, object]:
-    """A codec's name and options as `key=value` → what `make` takes.
+    """A codec's name and options as `key=value` → what `make` takes."""
+    return {"name": name, **options("codec", words)}
 
-    true, false and numbers are taken for what they look like.
+
+def options(of: str, words: Sequence[str]) -> dict[str, object]:
+    """`key=value` each → by key; true, false and numbers are taken for what they look like.
+
+    `of` is what they are options of. Raises ConfigError.
     """
-    options: dict[str, object] = {"name": name}
+    found: dict[str, object] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key or key == "name":
-            raise ConfigError(f"codec option {word!r} is not of the form key=value")
-        options[key] = _value(value)
-    return options
+            raise ConfigError(f"{of} option {word!r} is not of the form key=value")
+        found[key] = _value(value)
+    return found
 
 
 def _value(text: str) -> object:
@@ -70,86 +78,123 @@ def _value(text: str) -> object:
     return text
 
 
-def encode_file(
-    source: Path,
-    target: Path,
-    codec: str | Mapping[str, object],
-    qp: int | None,
-    background: str | None = None,
-) -> str:
-    """A PNG, JPEG, PPM or WebP file → a coded file; returns a line for people.
+@dataclass(frozen=True)
+class Size:
+    """Of a coded picture."""
+
+    width: int
+    height: int
+    n_bytes: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def bpp(self) -> float:
+        return 8 * self.n_bytes / self.pixels
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height} pixels, {self.n_bytes} bytes, {self.bpp:.3f} bpp"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """PNG, JPEG, PPM and WebP files → coded files, all alike.
 
     A picture that is transparent somewhere keeps its alpha where the codec has a place for it
     (the embedded bpg), unless a background is named; with any other codec it needs a background.
     """
+
+    codec: Codec
+    qp: int
+    background: str | None
+    filtered: Filter | None = None
+    """What is done to a picture's colours before the codec."""
+
+    def __call__(self, source: Path, target: Path) -> Size:
+        _require_other(target, source)
+        rgb, alpha = read_picture(source)
+        if alpha is not None and self.background is not None:
+            rgb, alpha = Picture(rgb, alpha, Header(1, 1)).over(BACKGROUNDS[self.background]), None
+        if alpha is not None and not isinstance(self.codec, BpgCodec):
+            raise ConfigError(
+                f"{source} is transparent, and {self.codec.name} has no place for it: name a "
+                f"background ({', '.join(BACKGROUNDS)})"
+            )
+        if self.filtered is not None:
+            rgb = self.filtered(rgb, self.qp)
+        if alpha is not None and isinstance(self.codec, BpgCodec):
+            data = self.codec.encode_with_alpha(rgb, alpha, self.qp)
+        else:
+            data = self.codec.encode(rgb, self.qp)
+        _write(target, data)
+        return Size(rgb.shape[1], rgb.shape[0], len(data))
+
+
+def encoder(
+    codec: str | Mapping[str, object], qp: int | None, background: str | None = None
+) -> Encoder:
+    """Without a QP that of a codec which has but one."""
     coder = make(codec)
-    _require_other(target, source)
     _check_background(background)
     if qp is None and len(coder.qps) == 1:
         qp = coder.qps[0]
     if qp is None or qp not in coder.qps:
         raise ConfigError(f"--qp {qp}: {coder.name} takes {says(coder.qps)}, larger is coarser")
-    rgb, alpha = read_picture(source)
-    if alpha is not None and background is not None:
-        rgb, alpha = Picture(rgb, alpha, Header(1, 1)).over(BACKGROUNDS[background]), None
-    if alpha is None:
-        data = coder.encode(rgb, qp)
-    elif isinstance(coder, BpgCodec):
-        data = coder.encode_with_alpha(rgb, alpha, qp)
-    else:
-        raise ConfigError(
-            f"{source} is transparent, and {coder.name} has no place for it: name a background "
-            f"({', '.join(BACKGROUNDS)})"
-        )
-    _write(target, data)
-    height, width = rgb.shape[:2]
-    bpp = 8 * len(data) / (width * height)
-    return f"{target}: {width}×{height} pixels, {len(data)} bytes, {bpp:.3f} bpp"
+    return Encoder(coder, qp, background)
 
 
-def decode_file(
-    source: Path,
-    target: Path,
-    codec: str | Mapping[str, object],
-    background: str | None = None,
-) -> str:
-    """A coded file → a PNG, JPEG, PPM or WebP file, by the target's name; a line for people.
+@dataclass(frozen=True)
+class Decoder:
+    """Coded files → PNG, JPEG, PPM or WebP files, by the target's name.
 
     The alpha of a .bpg file goes into a PNG or WebP unless a background is named; JPEG and PPM
     need one. WebP is written lossless.
     """
-    coder = make(codec)
-    _require_other(target, source)
-    _check_background(background)
-    kind = FORMATS.get(target.suffix.lower())
-    if kind is None:
-        raise ConfigError(f"{target}: its name must end in one of {', '.join(FORMATS)}")
-    data = _read(source)
-    if isinstance(coder, BpgCodec):
-        picture = coder.decode_with_alpha(data)
-        name = background or coder.background
+
+    codec: Codec
+    background: str | None
+
+    def __call__(self, source: Path, target: Path) -> str:
+        """The picture's size, for people."""
+        _require_other(target, source)
+        kind = FORMATS.get(target.suffix.lower())
+        if kind is None:
+            raise ConfigError(f"{target}: its name must end in one of {', '.join(FORMATS)}")
+        pixels = self._pixels(source, kind)
+        settings: dict[str, dict[str, Any]] = {
+            "JPEG": {"quality": JPEG_QUALITY},
+            "WEBP": {"lossless": True, "exact": True},
+        }
+        try:
+            Image.fromarray(pixels).save(target, kind, **settings.get(kind, {}))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{target}: cannot be written ({error})") from None
+        return f"{pixels.shape[1]}×{pixels.shape[0]} pixels"
+
+    def _pixels(self, source: Path, kind: str) -> Pixels:
+        """(H, W, 3), or (H, W, 4) with alpha, as a file of that kind takes them."""
+        data = _read(source)
+        if not isinstance(self.codec, BpgCodec):
+            return self.codec.decode(data)
+        picture = self.codec.decode_with_alpha(data)
+        name = self.background or self.codec.background
         if name is not None:
-            pixels = picture.over(BACKGROUNDS[name])
-        elif picture.alpha is None:
-            pixels = picture.rgb
-        elif kind in ("PNG", "WEBP"):
-            pixels = np.dstack((picture.rgb, picture.alpha))
-        else:
-            raise ConfigError(
-                f"{source} is transparent, and {kind} has no place for it: name a background "
-                f"({', '.join(BACKGROUNDS)})"
-            )
-    else:
-        pixels = coder.decode(data)
-    settings: dict[str, dict[str, Any]] = {
-        "JPEG": {"quality": JPEG_QUALITY},
-        "WEBP": {"lossless": True, "exact": True},
-    }
-    try:
-        Image.fromarray(pixels).save(target, kind, **settings.get(kind, {}))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{target}: cannot be written ({error})") from None
-    return f"{target}: {pixels.shape[1]}×{pixels.shape[0]} pixels"
+            return picture.over(BACKGROUNDS[name])
+        if picture.alpha is None:
+            return picture.rgb
+        if kind in ("PNG", "WEBP"):
+            return np.dstack((picture.rgb, picture.alpha))
+        raise ConfigError(
+            f"{source} is transparent, and {kind} has no place for it: name a background "
+            f"({', '.join(BACKGROUNDS)})"
+        )
+
+
+def decoder(codec: str | Mapping[str, object], background: str | None = None) -> Decoder:
+    _check_background(background)
+    return Decoder(make(codec), background)
 
 
 def info_text(source: Path, codec: str | Mapping[str, object] = "bpg") -> str:

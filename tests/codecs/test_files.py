@@ -9,8 +9,20 @@ from pictures import psnr
 from PIL import Image
 
 from bench.codecs.bpg import BpgCodec, Settings, picture
-from bench.codecs.files import decode_file, encode_file, info_text, read_picture, spec
+from bench.codecs.files import decoder, encoder, info_text, read_picture, spec
 from bench.errors import CodecError, ConfigError, DataError
+
+Spec = str | dict[str, object]
+
+
+def encode_file(
+    source: Path, target: Path, codec: Spec, qp: int | None, background: str | None = None
+) -> str:
+    return str(encoder(codec, qp, background)(source, target))
+
+
+def decode_file(source: Path, target: Path, codec: Spec, background: str | None = None) -> str:
+    return decoder(codec, background)(source, target)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".ppm", ".webp"])
