@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 BACKENDS = ("threading", "loky")
+TIMED = ("manifest.json", "report.html", "costs.parquet")
 PATIENCE = 10.0
 """Seconds that processes of a killed run may live on."""
 
@@ -59,11 +60,11 @@ def members(session: int) -> list[int]:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """What a run must give again: all but the manifest, and the page, which shows its times."""
+    """What a run must give again: all but the files that hold its times."""
     return {
         p.relative_to(out).as_posix(): p.read_bytes()
         for p in sorted(out.rglob("*"))
-        if p.is_file() and p.name not in ("manifest.json", "report.html")
+        if p.is_file() and p.name not in TIMED
     }
 
 
