@@ -249,9 +249,9 @@ def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A results folder. The tables are points.csv, bd.csv, equal_accuracy.csv, pairs.csv, means.csv
-    and fidelity.csv, whose columns and units bench/results/rows.py describes; an undefined or
-    withheld number is NaN."""
+    """A results folder. The tables are points.csv, bd.csv, equal_accuracy.csv, pairs.csv,
+    means.csv, fidelity.csv and categories.csv, whose columns and units bench/results/rows.py
+    describes; an undefined or withheld number is NaN."""
 
     folder: Path
     """Absolute."""
@@ -271,6 +271,8 @@ class Results:
     """BD-rates averaged over models and over data sets, percent; none where there is only one."""
     fidelity: "pd.DataFrame" = field(repr=False)
     """PSNR in dB and MS-SSIM in [0, 1] against the original, where methods are equally accurate."""
+    categories: "pd.DataFrame" = field(repr=False)
+    """The headline metric of every category; none unless `analysis.metrics` is all."""
 
     @property
     def summary(self) -> "pd.DataFrame":
@@ -363,6 +365,7 @@ def load(folder: Place) -> Results:
         rows.frame(rows.PairRow, tables.pairs),
         rows.frame(rows.MeanRow, tables.means),
         rows.frame(rows.FidelityRow, tables.fidelity),
+        rows.frame(rows.CategoryRow, tables.categories),
     )
 
 

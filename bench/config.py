@@ -89,7 +89,7 @@ class DatasetConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     format: str
-    """coco, voc, imagenet, folder, mini, or one of another package."""
+    """coco, voc, labelmaps, imagenet, folder, mini, or one of another package."""
     root: PathText | None = None
     view: Literal["native", "model"] = "native"
     """What is coded: the picture as it is, or what the model's resize and crop leave."""
@@ -103,16 +103,23 @@ class DatasetConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
-class ModelConfig(_Strict):
+class ModelConfig(BaseModel):
     """`weights`: a file, a name known to the library, `random` (untrained, to try things out), or
-    null for --weights or what ships."""
+    null for --weights or what ships. Further keys are options of the library, which says itself
+    which it has."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     library: str
-    """torchvision, timm, mmdet, mmpretrain, mini, or one of another package."""
+    """torchvision, timm, mmdet, mmpretrain, onnx, litert, mini, or one of another package."""
     name: LongName
     weights: PathText | None = None
     loss: bool = True
     """Whether a detector's own training loss is measured too."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
 
 
 class MethodConfig(_Strict):
@@ -202,6 +209,9 @@ class AnalysisConfig(_Strict):
     within: Within = Field(default=(1.0, 2.0, 5.0, 10.0), max_length=100)
     """Percent below the clean score at which rates are compared; BD-rate over the accuracies from
     the first to the last."""
+    metrics: Literal["standard", "all"] = "standard"
+    """All adds to a detector's AP75, AP by size of the objects and AR@100, to a classifier's the
+    expected calibration error, and `categories.csv`."""
 
 
 class BenchConfig(_Strict):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from bench.models import deployed
 from bench.models.mmlab import INSTALL
 
 CORE = "pip install -c constraints.txt -e ."
@@ -62,6 +63,11 @@ def _models_of(package: str) -> Callable[[], None]:
         importlib.import_module(f"{package}.models")
 
     return probe
+
+
+def _runtimes() -> None:
+    for module in ("onnxruntime", "ai_edge_litert.interpreter"):
+        importlib.import_module(module)
 
 
 def _learned() -> None:
@@ -119,6 +125,8 @@ def examine() -> Iterator[Finding]:
     yield _probed("mmcv", ("mmcv", "mmengine"), _mmcv, mmlab, False)
     for package in ("mmdet", "mmpretrain"):
         yield _probed(f"models of {package}", (package,), _models_of(package), mmlab, False)
+    runtimes = ("onnxruntime", "ai-edge-litert")
+    yield _probed("deployed models", runtimes, _runtimes, deployed.INSTALL, False)
     yield _probed("learned codecs, proxy", ("compressai",), _learned, LEARNED, False)
     yield _tool(
         "libbpg's own programs",

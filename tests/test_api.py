@@ -102,7 +102,7 @@ def test_untrained_networks_are_a_warning(results: bench.Results, tmp_path: Path
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"config": "nothing.yaml"}, "nothing.yaml: there is no such file"),
     ({"config": {"experiments": []}}, "dictionary.*\n.*at least 1"),
-    ({"config": {"experiments": [{"task": "seg"}]}}, "'seg'.*cls, det"),
+    ({"config": {"experiments": [{"task": "pose"}]}}, "'pose'.*cls, det"),
     ({"limit": 0}, "limit 0: a whole number from 1"),
     ({"limit": 2.5}, "limit 2.5"),
     ({"jobs": 1000}, "jobs 1000: .* to 256"),

@@ -225,7 +225,7 @@ BAD_VALUES: list[tuple[Key, Any, str]] = [
     (("experiments", 0, "dataset", "root"), "", "no path"),
     (("experiments", 0, "dataset", "root"), "x" * 5000, "no path"),
     (("experiments", 0, "models", 0, "weights"), "x" * 5000, "no path"),
-    (("experiments", 0, "task"), "seg", "unknown task 'seg'; there are: cls, det"),
+    (("experiments", 0, "task"), "pose", "unknown task 'pose'; there are: cls, det"),
     (("experiments",), [], "at least 1"),
     (("experiments",), {}, "valid list"),
 ]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.analysis.categories import category_rows
 from bench.analysis.curves import measure, point_rows
 from bench.analysis.equal_accuracy import equal_accuracy_rows
 from bench.analysis.fidelity import fidelity_rows
@@ -16,7 +17,7 @@ __all__ = ["analyse"]
 
 def analyse(results_folder: Path) -> Tables:
     """Compute and write `points.csv`, `bd.csv`, `equal_accuracy.csv`, `pairs.csv`, `means.csv` and
-    `fidelity.csv`; return their rows.
+    `fidelity.csv`, and `categories.csv` if `analysis.metrics` is all; return their rows.
 
     None, in the files an empty field, is an undefined or withheld number. Raises ResultsError for a
     folder that is missing, unfinished, damaged or of another schema, OSError where it cannot be
@@ -39,6 +40,7 @@ def analyse(results_folder: Path) -> Tables:
         pairs=pair_rows(curves),
         means=mean_rows(compared),
         fidelity=fidelity_rows(results, measurements, equal),
+        categories=category_rows(results, measurements),
     )
     tables.write(results_folder)
     return tables

@@ -4,9 +4,10 @@
 results folder can stand in for a baseline file: `Side` is either.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ from bench.results.manifest import (
     check,
 )
 from bench.results.names import MANIFEST, UNCOMPRESSED
-from bench.tasks import scored, scored_names
+from bench.tasks import Scored, scored, scored_names
 from bench.tasks.base import Metric
 
 DIGITS = 10
@@ -119,12 +120,31 @@ def open_side(path: Path) -> Side:
 def _folder(path: Path) -> Side:
     results = load(path)
     fingerprints.require(results.manifest, str(path / MANIFEST))
+    manifest = _standard(results.manifest)
     tolerances = {
         e.dataset: default_tolerance(task.metrics, e.n_images)
-        for e in results.manifest.experiments
+        for e in manifest.experiments
         if (task := scored(e.task))
     }
-    return Side(path, results.manifest, results, tolerances=tolerances)
+    return Side(path, manifest, results, tolerances=tolerances)
+
+
+def _standard(manifest: Manifest) -> Manifest:
+    """Without the wider metrics, so that a run with them compares with one without."""
+    experiments = []
+    for e in manifest.experiments:
+        further = _further(scored(e.task), lambda task: [m.name for m in task.metrics])
+        kept = {name: about for name, about in e.metrics.items() if name not in further}
+        experiments.append(e.model_copy(update={"metrics": kept}))
+    analysis = manifest.analysis.model_copy(update={"metrics": "standard"})
+    return manifest.model_copy(update={"experiments": tuple(experiments), "analysis": analysis})
+
+
+def _further(
+    task: Scored[Any, Any] | None, names: Callable[[Scored[Any, Any]], list[str]]
+) -> set[str]:
+    """The names that the task's wider form adds."""
+    return set(names(task.wider())) - set(names(task)) if task else set()
 
 
 def default_tolerance(metrics: Sequence[Metric], n_images: int) -> dict[str, float]:
@@ -213,9 +233,11 @@ def _tables(side: Side) -> dict[str, pa.Table]:
         raise ResultsError(f"{side.path}: a baseline is made from a results folder")
     images = side.results.images[RATES].sort_values(RATES[:5], ignore_index=True)
     tables = {"images": pa.Table.from_pandas(images, preserve_index=False)}
+    statistics = side.results.statistics
     for task in sorted({e.task for e in side.manifest.experiments}):
+        further = _further(scored(task), lambda t: t.statistics([], []).schema.names)
         parts = [
-            labelled(side.results.statistics(e, m, method, qp), e.dataset, m.name, method, qp)
+            labelled(_without(further, statistics(e, m, method, qp)), e.dataset, m.name, method, qp)
             for e, m in side.models()
             if e.task == task
             for method, qps in {UNCOMPRESSED: (None,), **e.methods}.items()
@@ -223,6 +245,10 @@ def _tables(side: Side) -> dict[str, pa.Table]:
         ]
         tables[task] = pa.concat_tables(parts, promote_options="default")
     return tables
+
+
+def _without(names: Collection[str], table: pa.Table) -> pa.Table:
+    return table.drop_columns([name for name in table.column_names if name in names])
 
 
 # --- a baseline file ------------------------------------------------------------------------------

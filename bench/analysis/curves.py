@@ -104,8 +104,9 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
             f"{results.root / MANIFEST}: task {experiment.task!r}; there are: "
             f"{', '.join(scored_names())}"
         )
-    surviving = results.surviving(experiment, model)
     analysis = results.manifest.analysis
+    task = task.wider() if analysis.metrics == "all" else task
+    surviving = results.surviving(experiment, model)
     hindered = obstacle(int(surviving.sum()), analysis.resamples)
     count = 0 if hindered else analysis.resamples
     resamples = resample_weights(surviving, count, analysis.seed, experiment.dataset)
@@ -176,7 +177,7 @@ class _Scoring:
     def _scores(self, method: str, qp: int | None) -> Floats:
         table = self.results.statistics(self.experiment, self.model, method, qp)
         try:
-            _check_schema(table, self.task)
+            _check_schema(table, self.task, self.results.manifest.analysis.metrics)
             return self.task.score(table, self.weights)
         except (ArithmeticError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
             raise ResultsError(
@@ -186,11 +187,12 @@ class _Scoring:
             ) from error
 
 
-def _check_schema(table: pa.Table, task: Scored[Any, Any]) -> None:
+def _check_schema(table: pa.Table, task: Scored[Any, Any], metrics: str) -> None:
     """Raises ValueError where a column is missing, of another type, or empty where it must not."""
     for wanted in task.statistics([], []).schema:
         if wanted.name not in table.column_names:
-            raise ValueError(f"no column {wanted.name}")
+            unmeasured = "; analysis.metrics is all, but was not in the run: run it again"
+            raise ValueError(f"no column {wanted.name}" + unmeasured * (metrics == "all"))
         column = table[wanted.name]
         if column.type != wanted.type:
             raise ValueError(f"column {wanted.name} is {column.type}, {wanted.type} is expected")

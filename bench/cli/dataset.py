@@ -20,8 +20,11 @@ def add(commands: "Commands") -> None:
     dataset.add_argument("action", choices=["check"])
     dataset.add_argument("root", type=Path)
     dataset.add_argument(
-        "--format", choices=["coco", "imagenet", "voc", "folder"], help="default: by its files"
+        "--format",
+        choices=["coco", "imagenet", "voc", "labelmaps", "folder"],
+        help="default: by its files",
     )
+    dataset.add_argument("--task", help="of a format for several, e.g. seg; default: det")
     dataset.add_argument(
         "--option",
         action="append",
@@ -38,7 +41,7 @@ def main(a: argparse.Namespace) -> int:
     options = dict(part.partition("=")[::2] for part in a.option or [])
     format = a.format or check.guess(a.root)
     with Progress(cli.err, quiet=False) as progress:
-        findings = check.check(a.root, format, options, a.deep, progress.start)
+        findings = check.check(a.root, format, options, a.deep, progress.start, a.task)
     table = Table("", escape(f"{a.root}"), show_header=True)
     table.add_row("format", format + ("" if a.format else " (by its files)"))
     for name, value in findings.facts.items():

@@ -91,9 +91,10 @@ def make(format: str, task: str | None, root: Path | None, given: Mapping[str, A
             )
         filled["root"] = root
     if "task" in parameters:
-        if task is None:
+        if task is None and parameters["task"].default is inspect.Parameter.empty:
             raise ConfigError(f"dataset.task: the format {format} is for more than one: name it")
-        filled["task"] = task
+        if task is not None:
+            filled["task"] = task
     dataset = load(**filled, **given)
     if task is not None and dataset.task != task:
         raise ConfigError(f"dataset.format: {format} is for {dataset.task}, not for {task}")

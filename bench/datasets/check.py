@@ -1,5 +1,6 @@
 """What is wrong with a data set: everything at once, where loading it stops at the first fault."""
 
+import inspect
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -9,18 +10,19 @@ from statistics import median
 from typing import Any
 
 from bench.datasets import base as formats
-from bench.datasets import coco, folder, ilsvrc, imagenet, voc
+from bench.datasets import coco, folder, ilsvrc, imagenet, labelmaps, voc
 from bench.datasets.contents import Contents, Item
 from bench.datasets.files import look_at, oddities, twins
 from bench.datasets.tree import below, readable
 from bench.errors import ConfigError, DataError
 from bench.tasks.categories import common_name
-from bench.tasks.records import Label, Objects
+from bench.tasks.records import Label, MaskedObjects, Objects, PackedRegions
 
 READERS: dict[str, Callable[..., Contents]] = {
     "coco": coco.read,
     "imagenet": imagenet.read,
     "voc": voc.read,
+    "labelmaps": labelmaps.read,
     "folder": folder.read,
 }
 SLACK = 1.0
@@ -51,16 +53,26 @@ def guess(root: Path) -> str:
         return "voc"
     if os.path.lexists(root / "labels.csv") or (root / ilsvrc.DEVKIT).is_dir():
         return "imagenet"
+    if (root / "images").is_dir() and any((root / "labels").rglob("*.png")):
+        return "labelmaps"
     images = below(root).images
     classes = {name.split("/")[0] for name in images if name.count("/") == 1}
     deep = all(name.count("/") == 1 for name in images)
     return "imagenet" if images and deep and classes != {"images"} else "folder"
 
 
-def check(root: Path, format: str, options: dict[str, Any], deep: bool, start: Start) -> Findings:
-    """Look at every annotation and at every image's header; `deep` decodes every image.
+def check(
+    root: Path,
+    format: str,
+    options: dict[str, Any],
+    deep: bool,
+    start: Start,
+    task: str | None = None,
+) -> Findings:
+    """Look at every annotation and at every image's header; `deep` decodes every image. `task` is
+    for which a format of several is read.
 
-    Raises ConfigError for an unknown format or option.
+    Raises ConfigError for an unknown format, option or task.
     """
     if format not in READERS:
         raise ConfigError(f"--format {format}: there are {', '.join(READERS)}")
@@ -71,6 +83,8 @@ def check(root: Path, format: str, options: dict[str, Any], deep: bool, start: S
             raise ConfigError(
                 f"--option {option}: format {format} has the options: {', '.join(known) or 'none'}"
             )
+    if task is not None and "task" in inspect.signature(READERS[format]).parameters:
+        options = options | {"task": task}
     try:
         with readable():
             contents = READERS[format](root, **options)
@@ -83,8 +97,11 @@ def check(root: Path, format: str, options: dict[str, Any], deep: bool, start: S
     except DataError as error:
         findings.faults["the data set cannot be read"].append(str(error))
         return findings
-    if format in LABELS:
-        LABELS[format](contents, findings)
+    if task not in (None, contents.task) and contents.labelled:
+        raise ConfigError(f"--task {task}: format {format} is for {contents.task}")
+    say = LABELS.get(type(contents.items[0].target)) if contents.items else None
+    if say:
+        say(contents, findings)
     return findings
 
 
@@ -172,8 +189,29 @@ def _objects(contents: Contents, findings: Findings) -> None:
     findings.facts["crowds or difficult"] = str(ignored)
 
 
-LABELS = {"coco": _objects, "voc": _objects, "imagenet": _classes}
-"""What is said of a format's labels."""
+def _regions(contents: Contents, findings: Findings) -> None:
+    per_category = Counter(dict.fromkeys(contents.categories, 0))
+    for item in contents.items:
+        present = item.target.present()
+        per_category.update(present)
+        if not present:
+            findings.remarks["images of which every pixel is ignored"].append(item.name)
+    findings.remarks["categories without a pixel"] += [
+        contents.categories[category] for category, n in per_category.items() if not n
+    ]
+    used = [n for n in per_category.values() if n]
+    findings.facts["categories"] = f"{len(used)} of {len(per_category)} have pixels"
+    if used:
+        findings.facts["images per category"] = _spread(used)
+
+
+LABELS: dict[type, Callable[[Contents, Findings], None]] = {
+    Objects: _objects,
+    MaskedObjects: _objects,
+    Label: _classes,
+    PackedRegions: _regions,
+}
+"""What is said of labels, by their type."""
 
 
 def _boxes(

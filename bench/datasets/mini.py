@@ -1,4 +1,4 @@
-"""`mini`: a detection and a classification set rendered by this module: nothing to download.
+"""`mini`: pictures to detect, segment and classify, rendered by this module: nothing to download.
 
 Textured silhouettes over cluttered backgrounds. A class is a silhouette and a fine surface pattern:
 the silhouette survives coarse coding, the pattern (a period of a few pixels, contrast from faint to
@@ -22,20 +22,31 @@ from numpy.typing import NDArray
 from bench.datasets.base import DATASETS, Dataset, Sample
 from bench.datasets.images import annotations_sha256
 from bench.errors import ConfigError
-from bench.tasks.records import Label, Objects, Record
+from bench.tasks.records import Label, Objects, Record, Regions
 
 SILHOUETTES = ("disc", "square", "triangle", "cross")
 PATTERNS = ("striped", "dotted", "chequered")
 CLASSES = tuple(f"{pattern} {shape}" for shape in SILHOUETTES for pattern in PATTERNS)
 
 SIZES = {"det": 192, "cls": 96}
-"""Side of the (square) pictures in pixels."""
-COUNTS = {
+"""Side of the (square) pictures in pixels, of scenes and of single objects."""
+_PICTURES = {"det": "det", "seg": "det", "cls": "cls"}
+"""By task: scenes, whatever is asked of them, or single objects."""
+_COUNTS = {
     ("det", "train"): 3000,
     ("det", "test"): 160,
     ("cls", "train"): 8000,
     ("cls", "test"): 480,
 }
+COUNTS = {
+    (task, split): n
+    for task, pictures in _PICTURES.items()
+    for (kind, split), n in _COUNTS.items()
+    if kind == pictures
+}
+"""Pictures by task and split."""
+BACKGROUND = 0
+"""Of label maps; class i is i + 1."""
 
 # Streams of random words that share no counter: the Philox key is (stream, picture).
 _STREAMS = {("det", "train"): 11, ("det", "test"): 12, ("cls", "train"): 21, ("cls", "test"): 22}
@@ -238,11 +249,15 @@ def _boxes(owner: Int, count: int) -> tuple[NDArray[np.float64], NDArray[np.floa
     return boxes, areas
 
 
-def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[np.uint8], Objects]:
-    """One scene of two to seven objects: (192, 192, 3) RGB and its ground truth.
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    pixels: NDArray[np.uint8]
+    owner: Int
+    """Of each pixel the place of its object in `placed`, −1 for the background."""
+    placed: list[_Object]
 
-    Another `noise` is the same scene under other sensor noise: no picture of the set.
-    """
+
+def _scene(split: str, picture: int, noise: int) -> _Scene:
     words = _Words(_STREAMS["det", split], picture)
     side = SIZES["det"]
     canvas = _background(words, side)
@@ -263,16 +278,35 @@ def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[
         ):
             _draw(words, canvas, owner, len(placed), candidate)
             placed.append(candidate)
-    boxes, area = _boxes(owner, len(placed))
-    n = len(placed)
+    return _Scene(_finish(words, canvas, _fresh("det", split, picture, noise)), owner, placed)
+
+
+def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[np.uint8], Objects]:
+    """One scene of two to seven objects: (192, 192, 3) RGB and its ground truth.
+
+    Another `noise` is the same scene under other sensor noise: no picture of the set.
+    """
+    scene = _scene(split, picture, noise)
+    n = len(scene.placed)
+    boxes, area = _boxes(scene.owner, n)
     target = Objects(
         boxes=boxes,
-        labels=np.array([o.label for o in placed], np.int64),
+        labels=np.array([o.label for o in scene.placed], np.int64),
         area=area,
         iscrowd=np.zeros(n, bool),
         ignore=np.zeros(n, bool),
     )
-    return _finish(words, canvas, _fresh("det", split, picture, noise)), target
+    return scene.pixels, target
+
+
+def render_segmentation(
+    split: str, picture: int, noise: int = 0
+) -> tuple[NDArray[np.uint8], Regions]:
+    """The picture of `render_detection`, and what every pixel of it shows: BACKGROUND, or its class
+    and 1."""
+    scene = _scene(split, picture, noise)
+    classes = np.array([BACKGROUND, *(o.label + 1 for o in scene.placed)], np.uint8)
+    return scene.pixels, Regions(classes[scene.owner + 1])
 
 
 def render_classification(
@@ -312,6 +346,7 @@ def _label(picture: int) -> Label:
 
 _RENDER: dict[str, Callable[[str, int], tuple[NDArray[np.uint8], Record]]] = {
     "det": render_detection,
+    "seg": render_segmentation,
     "cls": render_classification,
 }
 
@@ -332,9 +367,15 @@ def _target(task: str, split: str, picture: int) -> Record:
 
 @DATASETS.register("mini")
 def load(task: str, split: str = "test") -> Dataset:
-    """The detection or classification part; pictures stay in memory once they are rendered."""
+    """The part of a task; pictures stay in memory once they are rendered."""
     if (task, split) not in COUNTS:
-        raise ConfigError(f"mini has no split {split!r} for task {task!r}; splits: train, test")
+        raise ConfigError(
+            f"mini has no split {split!r} for task {task!r}; splits: train, test; tasks: "
+            f"{', '.join(_PICTURES)}"
+        )
+    categories = dict(enumerate(CLASSES))
+    if task == "seg":
+        categories = dict(enumerate(("background", *CLASSES)))
     samples = [
         Sample(
             f"{split}-{i:05d}",
@@ -347,7 +388,7 @@ def load(task: str, split: str = "test") -> Dataset:
         name=f"mini-{task}" + ("" if split == "test" else f"-{split}"),
         task=task,
         samples=samples,
-        categories=dict(enumerate(CLASSES)),
+        categories=categories,
         annotations_sha256=annotations_sha256(samples),
-        n_classes=len(CLASSES),
+        n_classes=len(categories),
     )

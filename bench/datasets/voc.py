@@ -1,4 +1,4 @@
-"""Detection data sets in Pascal VOC's format: an XML file of annotations per image."""
+"""Data sets in Pascal VOC's format: an XML file of objects per image, or a label map."""
 
 import codecs
 import math
@@ -13,10 +13,12 @@ import numpy as np
 
 from bench.datasets.base import DATASETS, Dataset
 from bench.datasets.contents import Contents, Item, dataset, possible
+from bench.datasets.labelmaps import add_maps
 from bench.datasets.tree import is_image, is_text, read_text, readable, visible
 from bench.datasets.values import Spellings, flag, shown
 from bench.errors import DataError
-from bench.tasks.records import Objects
+from bench.tasks import TASKS
+from bench.tasks.records import Objects, Regions
 
 CATEGORIES = (
     "aeroplane",
@@ -40,8 +42,13 @@ CATEGORIES = (
     "train",
     "tvmonitor",
 )
+BACKGROUND = "background"
+"""Label 0 of label maps."""
 SPLITS = ("test", "val")
-LAYOUT = "a Pascal VOC data set is a folder with Annotations/*.xml and JPEGImages/"
+LAYOUT = (
+    "a Pascal VOC data set is a folder with JPEGImages/ and Annotations/*.xml, or "
+    "SegmentationClass/*.png for semantic segmentation"
+)
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DECLARED = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"'>]*)["']""")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -70,11 +77,15 @@ class _Annotation:
 
 
 @DATASETS.register("voc")
-def load(root: Path, name: str | None = None, split: str | None = None) -> Dataset:
+def load(
+    root: Path, task: str = "det", name: str | None = None, split: str | None = None
+) -> Dataset:
     """Read a year of Pascal VOC (e.g. `VOCdevkit/VOC2007`), or what follows its layout.
 
     `split` names a list in `ImageSets/Main` (by default `test`, or else `val`) and its order is
-    that of the samples; without that folder every file of `Annotations` is taken, by name.
+    that of the samples; without that folder every file of `Annotations` is taken, by name. For a
+    task of label maps these are `ImageSets/Segmentation` and `SegmentationClass`, categories are
+    the background (0) and the twenty of VOC (1 to 20), and 255 is ignored.
 
     Boxes are annotated in pixels from 1, both ends inclusive, as the development kit says. Here
     x1 = xmin − 1, y1 = ymin − 1, x2 = xmax, y2 = ymax: a box (1, 1, W, H) covers the whole image of
@@ -88,19 +99,49 @@ def load(root: Path, name: str | None = None, split: str | None = None) -> Datas
     others. Raises DataError where files are missing or malformed, and where there is nothing to
     find.
     """
-    return dataset(read(root, split), name)
+    return dataset(read(root, split, task), name)
 
 
 @readable()
-def read(root: Path, split: str | None = None) -> Contents:
+def read(root: Path, split: str | None = None, task: str = "det") -> Contents:
     """Raises DataError for folders and lists that are missing or malformed."""
-    root = Path(root)
-    _require_layout(root)
+    if TASKS.get(task).target is Regions:
+        return _regions(Path(root), split)
+    return _objects(Path(root), split)
+
+
+def _regions(root: Path, split: str | None) -> Contents:
+    _require_layout(root, "SegmentationClass")
+    contents = Contents(f"{root.resolve().name}-seg", "seg", root / "JPEGImages")
+    contents.categories = dict(enumerate((BACKGROUND, *CATEGORIES)))
+    contents.n_classes = len(contents.categories)
+    entries = [entry.name for entry in visible(root / "SegmentationClass")]
+    maps = _by_stem(name for name in entries if name.lower().endswith(".png"))
+    images = _by_stem(e.name for e in visible(contents.folder) if is_image(e.name))
+    chosen = _list_of(root, split, "Segmentation")
+    contents.facts["split"] = chosen.stem if chosen else "all label maps"
+    contents.name += f"-{chosen.stem}" if chosen else ""
+    identifiers = _identifiers(chosen, maps) if chosen else sorted(maps)
+    if not identifiers:
+        raise DataError(f"{root / 'SegmentationClass'}: no .png files; {LAYOUT}")
+    pairs: dict[str, Path] = {}
+    for identifier in identifiers:
+        image = _only_file(images, identifier, ".jpg", contents)
+        placed = contents.placed(image, f"{chosen or root / 'SegmentationClass'}")
+        if placed is not None:
+            file = _only_file(maps, identifier, ".png", contents)
+            pairs[placed] = root / "SegmentationClass" / file
+    add_maps(contents, pairs)
+    return contents
+
+
+def _objects(root: Path, split: str | None) -> Contents:
+    _require_layout(root, "Annotations")
     contents = Contents(root.resolve().name, "det", root / "JPEGImages")
     entries = [entry.name for entry in visible(root / "Annotations")]
     files = _by_stem(name for name in entries if name.lower().endswith(".xml"))
     images = _by_stem(e.name for e in visible(contents.folder) if is_image(e.name))
-    chosen = _list_of(root, split)
+    chosen = _list_of(root, split, "Main")
     if chosen is None:
         contents.facts["split"] = "all annotation files"
         others = [name for name in entries if not name.lower().endswith(".xml")]
@@ -147,12 +188,12 @@ def read(root: Path, split: str | None = None) -> Contents:
     return contents
 
 
-def _require_layout(root: Path) -> None:
+def _require_layout(root: Path, annotations: str) -> None:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; {LAYOUT}")
-    for folder in ("Annotations", "JPEGImages"):
+    for folder in (annotations, "JPEGImages"):
         if not (root / folder).is_dir():
-            years = sorted(p.parent.name for p in root.glob("*/Annotations"))
+            years = sorted(p.parent.name for p in root.glob(f"*/{annotations}"))
             hint = f"; it holds {', '.join(years)}: give one of them" if years else ""
             raise DataError(f"{root / folder}: no such folder; {LAYOUT}{hint}")
 
@@ -177,9 +218,9 @@ def _only_file(
     return names[0]
 
 
-def _list_of(root: Path, split: str | None) -> Path | None:
+def _list_of(root: Path, split: str | None, kind: str) -> Path | None:
     """The list of images to take; None for all that are annotated, where there are no lists."""
-    lists = root / "ImageSets" / "Main"
+    lists = root / "ImageSets" / kind
     found = [Path(e.name) for e in visible(lists)] if lists.is_dir() else []
     # Beside the splits lie lists of a single category, dog_val.txt.
     there_are = [p.stem for p in found if p.suffix == ".txt" and "_" not in p.stem]

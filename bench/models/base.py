@@ -1,9 +1,9 @@
 """What a task model is: the network that sees the decoded picture, behind one interface."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -32,11 +32,15 @@ Result = TypeVar("Result")
 class ModelSpec:
     """A model as the config names it. `weights` is a file, a name known to the library, `random`
     (untrained, as the library initialises it, seeded), or None. Where a file holds its weights
-    twice, FILE#ema is the averaged copy and FILE#plain the other one."""
+    twice, FILE#ema is the averaged copy and FILE#plain the other one. `prediction` is what is asked
+    of a network that gives more than one kind of answer."""
 
     library: str
     name: str
     weights: str | None = None
+    prediction: type[Record] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Further keys of the config, see `Library.options`."""
 
     @property
     def weights_file(self) -> Path | None:
@@ -166,6 +170,8 @@ class Library:
     """The weights that ship for a model, if any do."""
     stated: Callable[[ModelSpec], Stated | None] = lambda spec: None
     """The scores that the library states for just these weights, if it does."""
+    options: tuple[str, ...] = ()
+    """What a config may say of a model besides `library`, `name`, `weights` and `loss`."""
 
 
 LIBRARIES: Registry[Library] = Registry(

@@ -8,16 +8,18 @@ import torch
 
 from bench.errors import ConfigError
 from bench.models.base import Differentiable, Image, TaskModel, fixed_draws
-from bench.tasks.records import Arrays, Logits, Record
+from bench.tasks.records import Arrays, Record
 
 TOLERANCE = 1e-3
-"""Of scores in [0, 1] and of logits relative to their spread, one picture against two together."""
+"""Of scores in [0, 1] and of logits and log-probabilities relative to their spread, one picture
+against two together."""
 TARGET: Arrays = {
     "label": np.array(1),
     "boxes": np.array([[10, 20, 70, 80]], np.float32),
     "labels": np.array([1]),
 }
-"""For a classifier's loss, and for a detector's."""
+"""For a classifier's loss, and for a detector's; that of a segmentation network is of the pictures'
+size."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,11 @@ def _without_zeros(network: torch.nn.Module) -> None:
 
 
 def _alike(a: Record, b: Record) -> bool:
-    key = "logits" if isinstance(a, Logits) else "scores"
+    key = next(k for k in ("logits", "log_probabilities", "scores") if k in a.to_arrays())
     one, other = a.to_arrays()[key], b.to_arrays()[key]
     if one.shape != other.shape or not np.isfinite(other).all():
         return False
-    spread = float(np.ptp(one)) if key == "logits" else 1.0
+    spread = 1.0 if key == "scores" else float(np.ptp(one))
     return bool(np.allclose(one, other, rtol=0, atol=TOLERANCE * max(spread, 1e-6)))
 
 
@@ -76,7 +78,8 @@ def _gradient(model: TaskModel, pictures: list[Image], of: str) -> bool | None:
     x = x.to(model.device).requires_grad_()  # type: ignore[attr-defined]
     try:
         if of == "loss":
-            model.loss(x, [TARGET] * len(pictures)).sum().backward()  # type: ignore[no-untyped-call]
+            target = TARGET | {"regions": np.ones(pictures[0].shape[:2], np.uint8)}
+            model.loss(x, [target] * len(pictures)).sum().backward()  # type: ignore[no-untyped-call]
         else:
             torch.stack([m.square().mean() for m in model.features(x)]).sum().backward()  # type: ignore[no-untyped-call]
     except ConfigError:

@@ -1,4 +1,5 @@
-"""The small torchvision-family networks trained on `mini`: a classifier and an FCOS detector."""
+"""The small torchvision-family networks trained on `mini`: a classifier, an FCOS detector and a
+segmentation FCN."""
 
 import itertools
 from collections import OrderedDict
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.resnet import BasicBlock
+from torchvision.models.segmentation import FCN
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
-from torchvision.transforms._presets import ImageClassification
+from torchvision.transforms._presets import ImageClassification, SemanticSegmentation
 
 from bench import assets
 from bench.datasets import mini
@@ -25,6 +27,7 @@ from bench.models.base import (
     ready,
 )
 from bench.models.torchvision import Classifier, Detector
+from bench.models.torchvision_segmentation import Segmenter
 from bench.models.weights import load_weights
 
 _WIDTHS = (24, 48, 96, 128, 160)  # at strides 2, 4, 8, 16, 32
@@ -106,7 +109,30 @@ def detector() -> nn.Module:
     return network
 
 
-NETWORKS = {"mini_classifier": classifier, "mini_fcos": detector}
+class _Fused(nn.Module):
+    """(N, 3, H, W) → {"out": (N, 64, H/4, W/4)}, all maps of the trunk in one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = _Trunk()
+        self.fpn = FeaturePyramidNetwork(list(_WIDTHS[1:]), _FPN_CHANNELS)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        maps = OrderedDict((str(i), m) for i, m in enumerate(self.trunk(x)))
+        return {"out": self.fpn(maps)["0"]}
+
+
+def segmenter() -> nn.Module:
+    """torchvision's FCN on maps of stride 4: background and classes, 1.2 M parameters."""
+    head = nn.Sequential(
+        Conv2dNormActivation(_FPN_CHANNELS, _FPN_CHANNELS, 3),
+        nn.Conv2d(_FPN_CHANNELS, 1 + len(mini.CLASSES), 1),
+    )
+    network: nn.Module = FCN(_Fused(), head)
+    return network
+
+
+NETWORKS = {"mini_classifier": classifier, "mini_fcos": detector, "mini_fcn": segmenter}
 
 
 def _require(name: str) -> None:
@@ -132,6 +158,11 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     network = ready(network, device)
     if spec.name == "mini_fcos":
         return Detector(network, list(mini.CLASSES), device)
+    if spec.name == "mini_fcn":
+        scene = SemanticSegmentation(
+            resize_size=mini.SIZES["det"], mean=tuple(MEAN), std=tuple(STD)
+        )
+        return Segmenter(network, scene, ["background", *mini.CLASSES], device)
     side = mini.SIZES["cls"]
     preset = ImageClassification(crop_size=side, resize_size=side, mean=tuple(MEAN), std=tuple(STD))
     return Classifier(network, preset, device)

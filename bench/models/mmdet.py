@@ -25,8 +25,9 @@ from bench.models.base import (
 )
 from bench.models.checkpoints import read_checkpoint
 from bench.models.gradients import DEEP_STRIDES, at_strides, maps_inside
+from bench.models.instances import Found, asked, runs
 from bench.models.sharing import Part, with_losses
-from bench.tasks.records import Arrays, Detections
+from bench.tasks.records import Arrays, Detections, Instances
 
 PACKAGE = "mmdet"
 LOSS_FROM_BOXES = (
@@ -44,16 +45,21 @@ LOSS_FROM_BOXES = (
 
 @dataclass
 class Detector:
-    """`pipeline` is the config's test pipeline, fed with pixels instead of a file."""
+    """`pipeline` is the config's test pipeline, fed with pixels instead of a file. A network that
+    finds masks may be asked for these, too."""
 
     network: Any
     pipeline: Any
     classes: list[str]
     device: torch.device
-    task: str = "det"
+    masks: bool = False
     view: None = None  # it resizes by its pipeline's own rules
 
-    def predict(self, images: list[Image], viewed: bool) -> list[Detections]:
+    @property
+    def task(self) -> str:
+        return "ins" if self.masks else "det"
+
+    def predict(self, images: list[Image], viewed: bool) -> list[Found]:
         return in_batches(self._detect, self._prepared(images), lambda p: p["inputs"].shape)
 
     def _prepared(self, images: list[Image]) -> list[dict[str, Any]]:
@@ -63,19 +69,21 @@ class Detector:
         ]
 
     @torch.inference_mode()
-    def _detect(self, prepared: list[dict[str, Any]]) -> list[Detections]:
+    def _detect(self, prepared: list[dict[str, Any]]) -> list[Found]:
         batch = {k: [p[k] for p in prepared] for k in ("inputs", "data_samples")}
-        predictions = []
-        for sample in self.network.test_step(batch):
-            found = sample.pred_instances
-            predictions.append(
-                Detections(
-                    found.bboxes.float().cpu().numpy(),
-                    found.scores.float().cpu().numpy(),
-                    found.labels.cpu().numpy(),
-                )
-            )
-        return predictions
+        return [self._found(sample) for sample in self.network.test_step(batch)]
+
+    def _found(self, sample: Any) -> Found:
+        found = sample.pred_instances
+        boxes, scores = found.bboxes.float().cpu().numpy(), found.scores.float().cpu().numpy()
+        labels = found.labels.cpu().numpy()
+        if not self.masks or "masks" not in found:
+            return Detections(boxes, scores, labels)
+        # RTMDet-Ins rounds: its masks may lack a row or a column of the picture.
+        height, width = sample.ori_shape
+        h, w = found.masks.shape[-2:]
+        masks = functional.pad(found.masks, (0, width - w, 0, height - h))
+        return Instances(boxes, scores, labels, **runs(masks))
 
     @property
     def gives_loss(self) -> bool:
@@ -97,14 +105,14 @@ class Detector:
 
     def predict_with_losses(
         self, images: list[Image], targets: list[Arrays], viewed: bool
-    ) -> list[tuple[Detections, float]]:
+    ) -> list[tuple[Found, float]]:
         pairs = list(zip(self._prepared(images), targets, strict=True))
         return in_batches(self._detect_with_losses, pairs, lambda p: p[0]["inputs"].shape)
 
     @torch.inference_mode()
     def _detect_with_losses(
         self, pairs: list[tuple[dict[str, Any], Arrays]]
-    ) -> list[tuple[Detections, float]]:
+    ) -> list[tuple[Found, float]]:
         return with_losses(
             lambda: self._detect([prepared for prepared, _ in pairs]),
             lambda i: self._loss(*pairs[i]),
@@ -223,7 +231,8 @@ def _detector(spec: ModelSpec, config: Any, device: torch.device) -> Detector:
         )
     pipeline = get_test_pipeline_cfg(config)
     pipeline[0].type = "mmdet.LoadImageFromNDArray"
-    return Detector(network, Compose(pipeline), classes, device)
+    masks = spec.prediction is Instances
+    return Detector(network, Compose(pipeline), classes, device, masks)
 
 
 def _classes(spec: ModelSpec, config: Any) -> list[str]:
@@ -265,12 +274,13 @@ def _head_classes(network: Any) -> int | None:
 
 
 def _stated(spec: ModelSpec) -> Stated | None:
-    scores = mmlab.stated(PACKAGE, spec, "COCO", {"box AP": "mAP"})
+    names = {"mask AP": "mask-mAP"} if asked(spec) else {"box AP": "mAP"}
+    scores = mmlab.stated(PACKAGE, spec, "COCO", names)
     return Stated("coco", scores) if scores else None
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:
-    return mmlab.fingerprint(PACKAGE, spec)
+    return mmlab.fingerprint(PACKAGE, spec) | asked(spec)
 
 
 LIBRARIES.register(PACKAGE)(

@@ -1,4 +1,5 @@
-"""torchvision's classifiers and detectors, with the preprocessing that their weights name."""
+"""torchvision's classifiers and detectors, with the preprocessing that their weights name; its
+segmentation networks are in `torchvision_segmentation`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torchvision.transforms.functional import normalize
 
 from bench.datasets.views import ModelView
 from bench.errors import ConfigError
+from bench.models import torchvision_segmentation
 from bench.models.base import (
     LIBRARIES,
     Image,
@@ -29,9 +31,10 @@ from bench.models.base import (
     without_weights,
 )
 from bench.models.gradients import DifferentiableClassifier, at_strides, maps_inside, normalised
+from bench.models.instances import Found, asked, runs
 from bench.models.sharing import Part, with_losses
 from bench.models.weights import load_weights
-from bench.tasks.records import Arrays, Detections, Logits
+from bench.tasks.records import Arrays, Detections, Instances, Logits
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """Heads of GoogLeNet and Inception that only training looks at: a file may lack them."""
@@ -78,21 +81,33 @@ class Classifier(DifferentiableClassifier):
 @dataclass
 class Detector:
     """A torchvision detector, which resizes and normalises inside; pictures of equal size share a
-    batch, since padding to a common size would let neighbours change a prediction."""
+    batch, since padding to a common size would let neighbours change a prediction. Mask R-CNN may
+    be asked for its `masks`, too."""
 
     network: nn.Module
     classes: list[str] | None
     device: torch.device
-    task: str = "det"
+    masks: bool = False
     view: None = None  # they resize in floating point
 
-    def predict(self, images: list[Image], viewed: bool) -> list[Detections]:
+    @property
+    def task(self) -> str:
+        return "ins" if self.masks else "det"
+
+    def predict(self, images: list[Image], viewed: bool) -> list[Found]:
         return in_batches(self._detect, images, lambda i: i.shape)
 
     @torch.inference_mode()
-    def _detect(self, images: list[Image]) -> list[Detections]:
+    def _detect(self, images: list[Image]) -> list[Found]:
         outputs = self.network([pixels(i).to(self.device) for i in images])
-        return [Detections(*(o[k].cpu().numpy() for k in Detections.names())) for o in outputs]
+        return [self._found(output) for output in outputs]
+
+    def _found(self, output: dict[str, Tensor]) -> Found:
+        arrays = {name: output[name].cpu().numpy() for name in Detections.names()}
+        if not self.masks or "masks" not in output:
+            return Detections(**arrays)
+        # As torchvision's own evaluation has it.
+        return Instances(**arrays, **runs(output["masks"][:, 0] > 0.5))
 
     @property
     def gives_loss(self) -> bool:
@@ -107,13 +122,11 @@ class Detector:
 
     def predict_with_losses(
         self, images: list[Image], targets: list[Arrays], viewed: bool
-    ) -> list[tuple[Detections, float]]:
+    ) -> list[tuple[Found, float]]:
         pairs = list(zip(images, targets, strict=True))
         return in_batches(self._detect_with_losses, pairs, lambda pair: pair[0].shape)
 
-    def _detect_with_losses(
-        self, pairs: list[tuple[Image, Arrays]]
-    ) -> list[tuple[Detections, float]]:
+    def _detect_with_losses(self, pairs: list[tuple[Image, Arrays]]) -> list[tuple[Found, float]]:
         def loss(i: int) -> float:
             return self.losses([pairs[i][0]], [pairs[i][1]])[0]
 
@@ -167,8 +180,8 @@ def _weights(spec: ModelSpec) -> Any:
     of, else the default, for the preprocessing."""
     if spec.name not in _names():
         raise ConfigError(
-            f"torchvision has no classifier or detector named {spec.name!r}; `run_bench.py list "
-            "models` names them"
+            f"torchvision has no classifier or detector named {spec.name!r}, and no network for "
+            "semantic segmentation; `run_bench.py list models` names them"
         )
     enum = get_model_weights(spec.name)
     if spec.weights_file:
@@ -186,11 +199,14 @@ def _weights(spec: ModelSpec) -> Any:
 
 
 def _names() -> list[str]:
-    return list_models(module=torchvision.models) + list_models(module=torchvision.models.detection)
+    modules = (torchvision.models, torchvision.models.detection)
+    return [n for m in modules for n in list_models(module=m)] + torchvision_segmentation.names()
 
 
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
     weights = _weights(spec)
+    if spec.name in torchvision_segmentation.names():
+        return torchvision_segmentation.load(spec, weights, device)
     if not spec.weights:
         raise without_weights(spec)
     categories = list(weights.meta["categories"])
@@ -220,12 +236,13 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
         network = fetched(spec, lambda: get_model(spec.name, weights=weights))
     network = ready(network, device)
     if detector:
-        return Detector(network, categories, device)
+        return Detector(network, categories, device, masks=spec.prediction is Instances)
     return Classifier(network, weights.transforms(), device)
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:
-    return {"torchvision": torchvision.__version__, "preset": str(_weights(spec).transforms())}
+    preset = str(_weights(spec).transforms())
+    return {"torchvision": torchvision.__version__, "preset": preset, **asked(spec)}
 
 
 def _stated(spec: ModelSpec) -> Stated | None:
@@ -235,7 +252,7 @@ def _stated(spec: ModelSpec) -> Stated | None:
         return None
     for measured_on, dataset, names in (
         ("ImageNet-1K", "imagenet", {"acc@1": "top1", "acc@5": "top5"}),
-        ("COCO-val2017", "coco", {"box_map": "mAP"}),
+        ("COCO-val2017", "coco", {"mask_map": "mask-mAP"} if asked(spec) else {"box_map": "mAP"}),
     ):
         stated = weights.meta.get("_metrics", {}).get(measured_on, {})
         scores = {ours: stated[theirs] / 100 for theirs, ours in names.items() if theirs in stated}

@@ -57,6 +57,7 @@ class Experiment(MeasuredExperiment):
     images: tuple[str, ...] = Field(default=(), exclude=True)
     limited: bool = Field(default=False, exclude=True)
     notes: tuple[str, ...] = Field(default=(), exclude=True)
+    categories: dict[int, str] = Field(default={}, exclude=True)
     models: tuple[Model, ...]
     tolerance: dict[str, Annotated[float, Field(ge=0)]]
     """Metric → how far it may differ across machines"""

@@ -77,6 +77,8 @@ class Experiment(Part):
     models: tuple[Model, ...]
     metrics: dict[str, str] = {}
     """Metric → direction and version of its definition."""
+    categories: dict[int, str] = {}
+    """Id → name, where the wider metrics were measured."""
     anchor: str
     methods: dict[Name, tuple[Int, ...]]
     """Method → QPs."""
@@ -95,6 +97,8 @@ class Analysis(Part):
     seed: Int = Field(default=0, ge=0, le=2**32 - 1)
     within: Within = (1.0, 2.0, 5.0, 10.0)
     """Percent below the clean score at which rates are compared, see `equal_accuracy`."""
+    metrics: Literal["standard", "all"] = "standard"
+    """Whether the task's wider metrics were measured too."""
 
     @property
     def range(self) -> str:

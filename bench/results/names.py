@@ -9,6 +9,7 @@ COSTS = "costs.parquet"
 PICTURES = "pictures"
 POINTS, BD, EQUAL_ACCURACY = "points.csv", "bd.csv", "equal_accuracy.csv"
 PAIRS, MEANS, FIDELITY = "pairs.csv", "means.csv", "fidelity.csv"
+CATEGORIES = "categories.csv"
 
 LOCK = ".rabench.lock"
 UNFINISHED = ".rabench.unfinished"

@@ -17,7 +17,15 @@ import pyarrow.parquet as pq
 
 from bench.atomic import atomic
 from bench.results.files import ResultsError
-from bench.results.names import BD, EQUAL_ACCURACY, FIDELITY, MEANS, PAIRS, POINTS
+from bench.results.names import (
+    BD,
+    CATEGORIES,
+    EQUAL_ACCURACY,
+    FIDELITY,
+    MEANS,
+    PAIRS,
+    POINTS,
+)
 from bench.results.spreadsheet import guarded, unguarded
 
 Status = Literal["ok", "undefined"]
@@ -265,8 +273,31 @@ class FidelityRow:
     ms_ssim_change: float | None
 
 
+@dataclass(frozen=True)
+class CategoryRow:
+    """categories.csv: a task's first metric on one category; written if all metrics are asked for.
+
+    Without intervals: most categories have too few objects.
+    """
+
+    dataset: str
+    task: str
+    model: str
+    method: str
+    qp: int | None
+    """None for the uncompressed images."""
+    category: int
+    """Its id in the data set."""
+    name: str
+    metric: str
+    value: float | None
+    """Of mAP the category's average precision, of top1 the share of its images."""
+    n: int
+    """Objects that count, or images, of the category."""
+
+
 T = TypeVar("T")
-R = TypeVar("R", PointRow, BDRow, EqualAccuracyRow, PairRow, MeanRow, FidelityRow)
+R = TypeVar("R", PointRow, BDRow, EqualAccuracyRow, PairRow, MeanRow, FidelityRow, CategoryRow)
 
 
 @dataclass(frozen=True)
@@ -279,6 +310,7 @@ class Tables:
     pairs: list[PairRow] = field(default_factory=list)
     means: list[MeanRow] = field(default_factory=list)
     fidelity: list[FidelityRow] = field(default_factory=list)
+    categories: list[CategoryRow] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Raises OSError."""
@@ -288,6 +320,8 @@ class Tables:
         to_csv(PairRow, self.pairs, folder / PAIRS)
         to_csv(MeanRow, self.means, folder / MEANS)
         to_csv(FidelityRow, self.fidelity, folder / FIDELITY)
+        if self.categories:
+            to_csv(CategoryRow, self.categories, folder / CATEGORIES)
 
     @staticmethod
     def read(folder: Path) -> "Tables":
@@ -302,6 +336,7 @@ class Tables:
             _if_there(PairRow, folder / PAIRS),
             _if_there(MeanRow, folder / MEANS),
             _if_there(FidelityRow, folder / FIDELITY),
+            _if_there(CategoryRow, folder / CATEGORIES),
         )
 
 

@@ -71,6 +71,7 @@ def _experiment(e: plan.Experiment) -> Experiment:
             for m in e.models
         ),
         metrics={m.name: m.describe() for m in e.task.metrics},
+        categories=e.dataset.categories if e.wider else {},
         anchor=e.config.anchor,
         methods={method: tuple(qps) for method, qps in e.grid().items()},
         codecs={p.method: p.codec.fingerprint() for p in e.points},

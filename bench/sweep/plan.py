@@ -130,11 +130,14 @@ class Experiment:
     limited: bool
     models: list[PlannedModel]
     points: list[Point]
+    wider: bool
+    """Whether it is scored by the wider metrics, too."""
 
     @property
     def task(self) -> Scored[Any, Any]:
         """By which it is scored."""
-        return TASKS.get(self.dataset.task) if self.dataset.labelled else self._agreement
+        task = TASKS.get(self.dataset.task) if self.dataset.labelled else self._agreement
+        return task.wider() if self.wider else task
 
     @property
     def _agreement(self) -> Agreement[Any, Any]:
@@ -225,9 +228,16 @@ def random_weights(experiments: list[Experiment]) -> list[str]:
     return list(dict.fromkeys(models + methods))
 
 
-def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel:
+def _model(config: ModelConfig, task: str, view: str, device: torch.device) -> PlannedModel:
     library = models.LIBRARIES.get(config.library)
-    spec = ModelSpec(config.library, config.name, config.weights)
+    for key in config.options:
+        if key not in library.options:
+            raise ConfigError(
+                f"models.{key}: there is no such key; a model of library {config.library} has "
+                f"{', '.join((*ModelConfig.model_fields, *library.options))}"
+            )
+    prediction = TASKS.get(task).prediction
+    spec = ModelSpec(config.library, config.name, config.weights, prediction, config.options)
     if spec.weights is None:
         default = library.default_weights(config.name)
         if default is None:
@@ -236,7 +246,7 @@ def _model(config: ModelConfig, view: str, device: torch.device) -> PlannedModel
                 "--weights FILE or --weights NAME=FILE, or in the config under models.weights; "
                 "--random-weights tries everything out without any"
             )
-        spec = ModelSpec(config.library, config.name, str(default))
+        spec = replace(spec, weights=str(default))
     elif not spec.weights_file and Path(spec.weights).suffix in {".pth", ".pt", ".safetensors"}:
         raise ConfigError(
             f"weights {spec.weights}: there is no such file. It should hold {config.library}'s "
@@ -259,10 +269,11 @@ def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[E
     coded_before: set[tuple[str, str, str]] = set()
     # Cheap refusals of every experiment come before the first data set is read.
     parts = [
-        (e, _points(e, device), [_model(m, e.dataset.view, device) for m in e.models])
+        (e, _points(e, device), [_model(m, e.task, e.dataset.view, device) for m in e.models])
         for e in config.experiments
     ]
     experiments = []
+    wider = config.analysis.metrics == "all"
     for experiment, points, planned in parts:
         dataset = _dataset(experiment.dataset, experiment.task)
         if not dataset.samples:
@@ -285,7 +296,7 @@ def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[E
         limited = limit is not None and limit < len(dataset.samples)
         if limited:
             dataset = dataset.first(limit or 0)
-        planned_here = Experiment(experiment, dataset, limited, planned, points)
+        planned_here = Experiment(experiment, dataset, limited, planned, points, wider)
         _ = planned_here.task  # refuses a data set that the task cannot be scored on
         experiments.append(planned_here)
     return experiments

@@ -160,6 +160,7 @@ class Predictor:
         """Raises ImageError; ConfigError if the model is for another task."""
         if not pictures:
             return {}
+        _ = self._network  # what cannot be built stops the run, not an image after the other
         with stage("predict"):
             found, seconds = self._shop.on_device(lambda: self._asked(pictures))
         share = seconds / len(pictures)
@@ -201,7 +202,7 @@ class Predictor:
         return Answer(prediction, None if loss is None else float(loss), seconds)
 
     def _check_task(self, arrays: Arrays) -> None:
-        if arrays.keys() != set(self._task.prediction.names()):
+        if not self._task.prediction.fits(arrays):
             spec = self._model.spec
             raise ConfigError(
                 f"task {self._task.name} needs {self._task.model}, but model {spec.name} of "

@@ -1,4 +1,4 @@
-"""mAP and AP50 of many resamples at once, from matches that were made once.
+"""mAP, AP50 and AP75 of many resamples at once, from matches that were made once, and recall.
 
 Equal to pycocotools' COCOeval (Lin et al., *Microsoft COCO*, ECCV 2014; area "all") on the images
 repeated by weight, copies adjacent in data set order. Precision matters only where recall grows, at
@@ -23,6 +23,8 @@ CHUNK = 512
 """Resamples in one step: enough to hide the interpreter, few enough to stay in the cache."""
 
 _N_IOU = len(IOU_THRESHOLDS)
+_AP75 = 5
+"""Its place in IOU_THRESHOLDS."""
 _LATE = np.arange(101) / 100 < RECALL_THRESHOLDS
 """linspace rounds some thresholds up; a recall of exactly k/100 does not reach those. It takes a
 number of objects that is a multiple of `_LATE_OBJECTS`."""
@@ -36,14 +38,63 @@ Ints = NDArray[np.int64]
 def average_precisions(statistics: pa.Table, weights: Ints) -> Floats:
     """(B, n_images) image weights → (B, 2): mAP and AP50; NaN where no object that counts is left.
 
-    `statistics` is detection.SCHEMA. Every row is computed by the same operations in the same order
+    `statistics` is matching.SCHEMA. Every row is computed by the same operations in the same order
     whatever stands beside it, so the result does not depend on B.
     """
+    return np.ascontiguousarray(more_precisions(statistics, weights)[:, :2])
+
+
+def more_precisions(statistics: pa.Table, weights: Ints) -> Floats:
+    """As `average_precisions` → (B, 3): mAP, AP50 and AP75."""
     layout = _lay_out(statistics, weights.max(axis=0, initial=0))
     chunks = [
         _score(layout, weights[start : start + CHUNK]) for start in range(0, len(weights), CHUNK)
     ]
-    return np.concatenate([np.empty((0, 2)), *chunks])
+    return np.concatenate([np.empty((0, 3)), *chunks])
+
+
+def category_precisions(statistics: pa.Table, weights: Ints) -> tuple[Ints, Floats, Ints]:
+    """(n_images,) image weights → of the categories with an object that counts: their ids (n,),
+    average precision (n,), the mean over IoUs, and number of such objects (n,)."""
+    layout = _lay_out(statistics, weights)
+    drawn = _drawn(layout, weights[None])
+    n_objects = layout.objects @ drawn[: len(weights)]
+    precisions = [
+        _one_category(layout, c, drawn, n).mean() for c, n in enumerate(n_objects) if n > 0
+    ]
+    there = n_objects[:, 0] > 0
+    return layout.categories[there], np.array(precisions), n_objects[there, 0].astype(np.int64)
+
+
+def average_recall(statistics: pa.Table, weights: Ints) -> Floats:
+    """(B, n_images) image weights → (B,): the mean over IoUs and categories of the share of their
+    objects that is found; NaN where no object that counts is left. It equals COCOeval's AR under
+    the same conditions as `average_precisions` equals its mAP."""
+    is_object = statistics["is_object"].to_numpy()
+    category, image = (statistics[name].to_numpy() for name in ("category", "image"))
+    counts = is_object & (statistics["ignored"].to_numpy() == 0)
+    categories = np.unique(category[counts])
+    found = ~is_object & np.isin(category, categories)
+    detections = statistics.filter(found)
+    matched, ignored = (detections[name].to_numpy() for name in ("matched", "ignored"))
+    n_hits = _bits(matched & ~ignored).sum(axis=1)  # over IoUs, which all count alike
+
+    def drawn(rows: Bools, values: Floats) -> Floats:
+        """(n_categories, B) sums of the values of these rows."""
+        places = np.searchsorted(categories, category[rows]), image[rows].astype(np.int64)
+        shape = len(categories), weights.shape[1]
+        sums: Floats = sparse.csr_array((values, places), shape) @ weights.T.astype(np.float64)
+        return sums
+
+    n_objects = drawn(counts, np.ones(counts.sum()))
+    recalls = drawn(found, n_hits.astype(np.float64)) / np.maximum(n_objects * _N_IOU, 1)
+    total = np.zeros(len(weights))
+    for recall in recalls:  # unlike sum(), in one order for any B
+        total += recall
+    present = (n_objects > 0).sum(axis=0)
+    mean: Floats = np.full(len(weights), np.nan)
+    np.divide(total, present, out=mean, where=present > 0)
+    return mean
 
 
 @dataclass(frozen=True)
@@ -57,6 +108,8 @@ class _Layout:
     that is a hit (true positive) at one IoU or more, with the rows since the hit before it.
     """
 
+    categories: Ints
+    """(n_categories,) ids of those with an object that counts."""
     copies: Ints
     """(n_copies, 2) image and k; copy i is image n_images + i."""
     objects: Any
@@ -118,6 +171,7 @@ def _lay_out(statistics: pa.Table, most: Ints) -> _Layout:
         return sparse.csr_array((np.ones(len(row)), (row, column)), shape)
 
     return _Layout(
+        categories=categories,
         copies=copies,
         objects=count(
             object_category,
@@ -155,21 +209,27 @@ def _repeat(
 
 
 def _score(layout: _Layout, weights: Ints) -> Floats:
-    """(B, n_images) → (B, 2)"""
-    drawn = weights.T.astype(np.float64)
-    copied = drawn[layout.copies[:, 0]] >= layout.copies[:, 1:]
-    drawn = np.ascontiguousarray(np.vstack([drawn, copied]))
+    """(B, n_images) → (B, 3)"""
+    drawn = _drawn(layout, weights)
     n_objects = layout.objects @ drawn[: weights.shape[1]]
     precisions = np.zeros((_N_IOU, len(weights)))
     for c in range(len(n_objects)):
         precisions += _one_category(layout, c, drawn, n_objects[c])
     present = (n_objects > 0).sum(axis=0)
-    score = np.full((len(weights), 2), np.nan)
+    score = np.full((len(weights), 3), np.nan)
     known = present > 0
     total = np.cumsum(precisions, axis=0)[-1]  # unlike sum(), in one order for any B
     score[known, 0] = total[known] / (present[known] * _N_IOU)
     score[known, 1] = precisions[0, known] / present[known]
+    score[known, 2] = precisions[_AP75, known] / present[known]
     return score
+
+
+def _drawn(layout: _Layout, weights: Ints) -> Floats:
+    """(B, n_images) → (n_images + n_copies, B)"""
+    drawn = weights.T.astype(np.float64)
+    copied = drawn[layout.copies[:, 0]] >= layout.copies[:, 1:]
+    return np.ascontiguousarray(np.vstack([drawn, copied]))
 
 
 def _one_category(layout: _Layout, category: int, drawn: Floats, n_objects: Floats) -> Floats:

@@ -110,6 +110,16 @@ class FullSet:
     categories: int
 
 
+@dataclass(frozen=True)
+class CategoryScore:
+    """The headline of one category."""
+
+    category: int
+    value: float
+    n: int
+    """How many objects, or images, of the category it rests on."""
+
+
 class Scored(ABC, Generic[P, T]):
     """How predictions of one kind are scored against targets of one kind."""
 
@@ -140,6 +150,18 @@ class Scored(ABC, Generic[P, T]):
         A weight w counts the image w times (copies adjacent in data set order), 0 leaves it out,
         ground truth included; weights of one give the metric itself. NaN where undefined.
         """
+
+    def wider(self) -> "Scored[P, T]":
+        """The same with further metrics after these, and statistics with the further columns that
+        they need, for `analysis.metrics: all`; itself where there are none."""
+        return self
+
+    def by_category(
+        self, statistics: pa.Table, weights: NDArray[np.int64]
+    ) -> Sequence[CategoryScore]:
+        """(n_images,) image weights → the headline of each category that occurs there, by id; empty
+        where it has no such parts."""
+        return ()
 
 
 class Agreement(Scored[P, T]):

@@ -1,4 +1,4 @@
-"""Image classification: top-1, top-5 and cross-entropy."""
+"""Image classification: top-1, top-5 and cross-entropy; in its wider form calibration, too."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,6 +11,7 @@ from bench.results.pictures import Mark
 from bench.tasks.agreement import ClassificationAgreement
 from bench.tasks.base import (
     TASKS,
+    CategoryScore,
     DatasetLike,
     FullSet,
     Metric,
@@ -19,7 +20,7 @@ from bench.tasks.base import (
     numbers_fault,
     placed,
 )
-from bench.tasks.means import weighted_means
+from bench.tasks.means import calibration_error, weighted_means
 from bench.tasks.records import Arrays, Label, Logits
 
 SCHEMA = pa.schema(
@@ -31,12 +32,19 @@ SCHEMA = pa.schema(
     ]
 )
 
+CONFIDENCE = pa.field("confidence", pa.float64(), nullable=False)
+"""The column of the wider form."""
+
 
 class Classification(Task[Logits, Label]):
     """Metrics top1 and top5, shares in [0, 1], and cross-entropy in nats (lower is better)."""
 
     name = "cls"
-    metrics = (Metric("top1", True), Metric("top5", True), Metric("cross-entropy", False))
+    metrics: tuple[Metric, ...] = (
+        Metric("top1", True),
+        Metric("top5", True),
+        Metric("cross-entropy", False),
+    )
     undefined = "no image is left"
     prediction = Logits
     target = Label
@@ -98,6 +106,21 @@ class Classification(Task[Logits, Label]):
         values = np.column_stack([rank < 1, rank < 5, statistics["cross_entropy"].to_numpy()])
         return weighted_means(values, statistics["image"].to_numpy(), weights)
 
+    def wider(self) -> "WiderClassification":
+        return WiderClassification()
+
+    def by_category(
+        self, statistics: pa.Table, weights: NDArray[np.int64]
+    ) -> Sequence[CategoryScore]:
+        """Top-1 of each class, over its images."""
+        label, right = statistics["label"].to_numpy(), statistics["rank"].to_numpy() < 1
+        weight = weights[statistics["image"].to_numpy()]
+        return [
+            CategoryScore(int(c), float((weight * right)[label == c].sum() / n), n)
+            for c in np.unique(label)
+            if (n := int(weight[label == c].sum()))
+        ]
+
     def marks(self, prediction: Logits, target: Label, categories: Mapping[int, str]) -> list[Mark]:
         """The most probable class; where it is false the true one is missed."""
         logits = prediction.logits.astype(np.float64)
@@ -132,10 +155,43 @@ def _require_classes(given: int, dataset: DatasetLike, name: str) -> None:
         )
 
 
+def _confidence(logits: NDArray[np.float32]) -> float:
+    with np.errstate(invalid="ignore"):
+        shifted = np.asarray(logits, np.float64).reshape(-1)
+        return float(1 / np.exp(shifted - shifted.max()).sum())
+
+
 def _cross_entropy(logits: NDArray[np.float64], label: int) -> float:
     with np.errstate(invalid="ignore"):
         shifted = logits - logits.max()
         return float(np.log(np.exp(shifted).sum()) - shifted[label])
+
+
+class WiderClassification(Classification):
+    """Metric ECE besides, the expected calibration error in [0, 1] (lower is better), see
+    `bench.tasks.means.calibration_error`. Correct is what top-1 counts."""
+
+    metrics = (*Classification.metrics, Metric("ECE", False))
+
+    def statistics(
+        self,
+        predictions: Sequence[Logits | None],
+        targets: Sequence[Label | None],
+        images: Sequence[int] | None = None,
+    ) -> pa.Table:
+        """With the column confidence, the softmax of the most probable class, in float64."""
+        table = super().statistics(predictions, targets, images)
+        both = placed(predictions, targets, images)
+        confidence = pa.array([_confidence(p.logits) for _, p, _ in both], pa.float64())
+        return table.append_column(CONFIDENCE, confidence)
+
+    def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(B, n_images) image weights → (B, 4)"""
+        confidence, rank, image = (
+            statistics[name].to_numpy() for name in ("confidence", "rank", "image")
+        )
+        error = calibration_error(confidence, rank < 1, image, weights)
+        return np.column_stack([super().score(statistics, weights), error])
 
 
 TASKS.register("cls")(Classification())

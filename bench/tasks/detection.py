@@ -1,6 +1,6 @@
 """Object detection: COCO mAP@[.50:.95] and AP50, matched once and scored under image weights, and
 the detector's own loss where the model gives it. The definition of mAP is in `bench.tasks.matching`
-and `bench.tasks.average_precision`."""
+and `bench.tasks.average_precision`. The wider form has COCO's other numbers as well."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,14 +9,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bench.errors import ConfigError
 from bench.results.pictures import Mark
 from bench.tasks.agreement import DetectionAgreement
-from bench.tasks.average_precision import average_precisions
-from bench.tasks.base import TASKS, DatasetLike, FullSet, Metric, ModelLike, Task, numbers_fault
-from bench.tasks.categories import categories_of_classes
+from bench.tasks.average_precision import (
+    average_precisions,
+    category_precisions,
+    more_precisions,
+)
+from bench.tasks.base import (
+    TASKS,
+    CategoryScore,
+    DatasetLike,
+    FullSet,
+    Metric,
+    ModelLike,
+    Task,
+    numbers_fault,
+)
+from bench.tasks.categories import categories_of_classes, label_matcher
 from bench.tasks.matching import ALL_IOUS, SCHEMA, Ints, match_detections
 from bench.tasks.records import Arrays, Detections, Objects
+from bench.tasks.sizes import size_metrics, size_scores, with_sizes
 
 LOSS_SCHEMA = SCHEMA.append(pa.field("loss", pa.float64()))
 """With the detector's own loss: a further row per image, which is no detection and no object."""
@@ -31,7 +44,11 @@ class Detection(Task[Detections, Objects]):
     loss, the mean over images of the detector's own training loss (lower is better)."""
 
     name = "det"
-    metrics = (Metric("mAP", True), Metric("AP50", True), Metric("loss", False, optional=True))
+    metrics: tuple[Metric, ...] = (
+        Metric("mAP", True),
+        Metric("AP50", True),
+        Metric("loss", False, optional=True),
+    )
     undefined = "none of them has an object that counts; take others, or leave out --limit"
     prediction = Detections
     target = Objects
@@ -57,21 +74,10 @@ class Detection(Task[Detections, Objects]):
     ) -> Callable[[Detections], Detections]:
         """Class indices become category ids; of classes that the data set lacks there are no
         detections. Where the model names no classes they are category ids already."""
-        classes = model.classes
-        if classes is None:
-            return lambda prediction: prediction
-        mapping = categories_of_classes(model, dataset)
+        match_labels = label_matcher(model, dataset, name)
 
         def matched(prediction: Detections) -> Detections:
-            largest = max(prediction.labels.tolist(), default=0)
-            if largest >= len(classes):
-                raise ConfigError(
-                    f"model {name} gives class index {largest}, but names {len(classes)} classes "
-                    "only"
-                )
-            if mapping is None:
-                return prediction
-            labels = mapping[prediction.labels]
+            labels = match_labels(prediction.labels)
             return Detections(prediction.boxes, prediction.scores, labels).where(labels >= 0)
 
         return matched
@@ -95,7 +101,8 @@ class Detection(Task[Detections, Objects]):
             for i, loss in losses
         ]
         table = statistics.append_column("loss", pa.nulls(len(statistics), pa.float64()))
-        return pa.concat_tables([table, pa.Table.from_pylist(rows, schema=LOSS_SCHEMA)])
+        losses_alone = pa.Table.from_pylist(rows, schema=LOSS_SCHEMA)
+        return pa.concat_tables([table, losses_alone], promote_options="default")
 
     def score(self, statistics: pa.Table, weights: Ints) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 3): mAP and AP50, each in [0, 1], and the loss.
@@ -104,12 +111,16 @@ class Detection(Task[Detections, Objects]):
         order. Categories without an object that counts are left out; NaN (COCOeval's −1) if none is
         left. The loss is the weighted mean over images; NaN if no image is left, or none has one.
         """
-        loss = np.full(len(weights), np.nan)
-        if "loss" in statistics.column_names:
-            has_loss = pc.is_valid(statistics["loss"])
-            loss = _mean_loss(statistics.filter(has_loss), weights)
-            statistics = statistics.filter(pc.invert(has_loss))
-        return np.column_stack([average_precisions(statistics, weights), loss])
+        matches, losses = _parted(statistics)
+        return np.column_stack([average_precisions(matches, weights), _mean_loss(losses, weights)])
+
+    def wider(self) -> "WiderDetection":
+        return WiderDetection()
+
+    def by_category(self, statistics: pa.Table, weights: Ints) -> Sequence[CategoryScore]:
+        """mAP's share of each category that has an object, over its objects that count."""
+        scores = category_precisions(_parted(statistics)[0], weights)
+        return [CategoryScore(*of) for of in zip(*map(np.ndarray.tolist, scores), strict=True)]
 
     def labels_of(self, target: Objects) -> int:
         return len(target.boxes)
@@ -159,12 +170,46 @@ class Detection(Task[Detections, Objects]):
         return {"boxes": seen.boxes, "scores": seen.scores}
 
 
+class WiderDetection(Detection):
+    """Metrics AP75, AP-small, AP-medium, AP-large and AR100 besides, each in [0, 1] and equal to
+    COCOeval's as mAP is; those of a size only where a data set has objects of it."""
+
+    metrics = (*Detection.metrics, Metric("AP75", True), *size_metrics())
+
+    def statistics(
+        self,
+        predictions: Sequence[Detections | None],
+        targets: Sequence[Objects | None],
+        images: Sequence[int] | None = None,
+    ) -> pa.Table:
+        """With the columns of `bench.tasks.sizes`."""
+        return with_sizes(
+            super().statistics(predictions, targets, images),
+            lambda area: match_detections(predictions, targets, images, area=area),
+        )
+
+    def score(self, statistics: pa.Table, weights: Ints) -> NDArray[np.float64]:
+        """(B, n_images) image weights → (B, 8)"""
+        matches, losses = _parted(statistics)
+        precisions, loss = more_precisions(matches, weights), _mean_loss(losses, weights)
+        sizes = size_scores(matches, weights)
+        return np.column_stack([precisions[:, :2], loss, precisions[:, 2:], sizes])
+
+
 def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Of two boxes x1 y1 x2 y2."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     both = float(np.prod(np.maximum(sides, 0)))
     either = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both
     return both / either if either > 0 else 0.0
+
+
+def _parted(statistics: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The matches, and the rows of the detector's own loss."""
+    if "loss" not in statistics.column_names:
+        return statistics, LOSS_SCHEMA.empty_table()
+    has_loss = pc.is_valid(statistics["loss"])
+    return statistics.filter(pc.invert(has_loss)), statistics.filter(has_loss)
 
 
 def _mean_loss(losses: pa.Table, weights: Ints) -> NDArray[np.float64]:

@@ -1,13 +1,14 @@
 """Detections matched with objects, image by image, once for all resamples and IoUs.
 
-The definition is pycocotools' COCOeval for boxes (area "all", 100 detections per image and
-category); the tests hold this module to it. Two of its habits worth knowing: an annotation's
-`ignore` is overwritten by its `iscrowd`, so it has no effect, and the 100 detections are counted
-per category, not per image.
+The definition is pycocotools' COCOeval for boxes and for masks (area "all", 100 detections per
+image and category); the tests hold this module to it. Two of its habits worth knowing: an
+annotation's `ignore` is overwritten by its `iscrowd`, so it has no effect, and the 100 detections
+are counted per category, not per image.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from bench.tasks.average_precision import IOU_THRESHOLDS
 from bench.tasks.base import placed
-from bench.tasks.records import Detections, Objects
+from bench.tasks.records import Detections, Instances, Objects
 
 MAX_DETECTIONS = 100
 """Per image and category."""
@@ -40,12 +41,35 @@ ALL_IOUS = (1 << _N_IOU) - 1
 _LEAST_IOUS = [min(t, 1 - 1e-10) for t in IOU_THRESHOLDS.tolist()]
 
 Ints = NDArray[np.int64]
+Found = Detections | Instances
+F = TypeVar("F", Detections, Instances)
+T = TypeVar("T", bound=Objects)
+
+
+@dataclass(frozen=True)
+class Forms:
+    """What overlaps on one image, as pycocotools takes it: boxes (n, 4) x y width height, or (n,)
+    run-length codes of masks."""
+
+    found: NDArray[Any]
+    areas: NDArray[np.float64]
+    """(n,) of what was found, square pixels."""
+    there: NDArray[Any]
+    """Of the objects."""
+
+
+def boxes(found: Found, target: Objects) -> Forms:
+    xywh, areas = _xywh(found.boxes)
+    # Annotated widths where they are known: (x + w) − x is seldom w in floating point.
+    return Forms(xywh, areas, _xywh(target.boxes)[0] if target.xywh is None else target.xywh)
 
 
 def match_detections(
-    predictions: Sequence[Detections | None],
-    targets: Sequence[Objects | None],
+    predictions: Sequence[F | None],
+    targets: Sequence[T | None],
     images: Sequence[int] | None = None,
+    forms: Callable[[F, T], Forms] = boxes,
+    area: tuple[float, float] = AREA_RANGE,
 ) -> pa.Table:
     """Table of `SCHEMA`, a row per detection kept (at most 100 per image and category, best first)
     and a row per object of ground truth:
@@ -55,31 +79,33 @@ def match_detections(
     - score, rank (0 = best within image and category): detections only
     - matched: detections only; bit t is set if matched at IOU_THRESHOLDS[t]
     - ignored: bit t is set if the row counts for nothing at IOU_THRESHOLDS[t]; all ten bits or none
-      for an object
+      for an object. Objects outside `area`, square pixels, count for nothing, nor do detections
+      outside it that are matched with none
 
-    Boxes go to x, y, width, height in float64. Raises ValueError if the lengths differ.
+    `forms` gives what overlaps. Boxes go to x, y, width, height in float64. Raises ValueError if
+    the lengths differ.
     """
     columns: list[tuple[NDArray[Any], ...]] = []
     for image, prediction, target in placed(predictions, targets, images):
-        columns.extend(_rows(image, prediction, target))
+        columns.extend(_rows(image, prediction, target, forms(prediction, target), area))
     return _table(columns)
 
 
-def _rows(image: int, found: Detections, target: Objects) -> Iterator[tuple[NDArray[Any], ...]]:
+def _rows(
+    image: int, found: Found, target: Objects, forms: Forms, area: tuple[float, float]
+) -> Iterator[tuple[NDArray[Any], ...]]:
     """The columns of one image's detections, then of its objects."""
-    boxes, areas = _xywh(found.boxes)
     scores = np.asarray(found.scores, np.float64).reshape(-1)
     labels = np.asarray(found.labels, np.int64).reshape(-1)
     order, rank = ranked(scores, labels)
-    boxes, areas, scores, labels = boxes[order], areas[order], scores[order], labels[order]
+    shapes, areas = forms.found[order], forms.areas[order]
+    scores, labels = scores[order], labels[order]
 
-    # Annotated widths where they are known: (x + w) − x is seldom w in floating point.
-    gt_boxes = _xywh(target.boxes)[0] if target.xywh is None else target.xywh
     gt_labels = np.asarray(target.labels, np.int64).reshape(-1)
     gt_crowd = np.asarray(target.iscrowd, bool).reshape(-1)
-    gt_ignored = gt_crowd | _outside(np.asarray(target.area, np.float64).reshape(-1))
+    gt_ignored = gt_crowd | _outside(np.asarray(target.area, np.float64).reshape(-1), area)
     order = np.lexsort((gt_ignored, gt_labels))  # ignored last within a category
-    gt_boxes, gt_labels = gt_boxes[order], gt_labels[order]
+    gt_shapes, gt_labels = forms.there[order], gt_labels[order]
     gt_crowd, gt_ignored = gt_crowd[order], gt_ignored[order]
 
     matched = np.zeros(len(labels), np.uint16)
@@ -87,9 +113,9 @@ def _rows(image: int, found: Detections, target: Objects) -> Iterator[tuple[NDAr
     for category in np.intersect1d(labels, gt_labels):
         d = slice(*np.searchsorted(labels, [category, category + 1]))
         g = slice(*np.searchsorted(gt_labels, [category, category + 1]))
-        ious = coco_mask.iou(boxes[d], gt_boxes[g], gt_crowd[g].astype(np.uint8))
+        ious = coco_mask.iou(shapes[d].tolist(), gt_shapes[g].tolist(), gt_crowd[g].tolist())
         matched[d], ignored[d] = _match(ious, gt_ignored[g].tolist(), gt_crowd[g].tolist())
-    ignored |= np.where(_outside(areas), ~matched & ALL_IOUS, 0).astype(np.uint16)
+    ignored |= np.where(_outside(areas, area), ~matched & ALL_IOUS, 0).astype(np.uint16)
 
     n, m = len(labels), len(gt_labels)
     yield np.zeros(n, bool), np.full(n, image), labels, scores, rank, matched, ignored
@@ -118,8 +144,8 @@ def _xywh(boxes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return np.hstack([corners[:, :2], sides]), sides[:, 0] * sides[:, 1]
 
 
-def _outside(area: NDArray[np.float64]) -> NDArray[np.bool_]:
-    outside: NDArray[np.bool_] = (area < AREA_RANGE[0]) | (area > AREA_RANGE[1])
+def _outside(areas: NDArray[np.float64], area: tuple[float, float]) -> NDArray[np.bool_]:
+    outside: NDArray[np.bool_] = (areas < area[0]) | (areas > area[1])
     return outside
 
 

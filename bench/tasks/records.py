@@ -1,7 +1,8 @@
 """What a model says of an image, and what is true of it: a type for each, by task."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,12 @@ class Record:
     @classmethod
     def names(cls) -> list[str]:
         return [field.name for field in fields(cls)]
+
+    @classmethod
+    def fits(cls, arrays: Collection[str]) -> bool:
+        """Whether arrays of these names make one: all that it must have, and no others."""
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        return needed <= set(arrays) <= set(cls.names())
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
@@ -94,6 +101,32 @@ class Regions(Record):
 
     labels: NDArray[np.uint8]
 
+    def present(self) -> frozenset[int]:
+        """The categories that it shows."""
+        counts = np.bincount(self.labels.reshape(-1), minlength=IGNORED + 1)
+        return frozenset(np.flatnonzero(counts[:IGNORED]).tolist())
+
+
+class PackedRegions(Regions):
+    """The same, compressed: a data set holds thousands of them, a hundredth of their size."""
+
+    _shape: tuple[int, ...]
+    _packed: bytes
+    _present: frozenset[int]
+
+    def __init__(self, labels: NDArray[np.uint8]) -> None:
+        object.__setattr__(self, "_shape", labels.shape)
+        object.__setattr__(self, "_packed", zlib.compress(labels.tobytes(), 1))
+        object.__setattr__(self, "_present", Regions(labels).present())
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """Unpacked anew."""
+        return np.frombuffer(zlib.decompress(self._packed), np.uint8).reshape(self._shape)
+
+    def present(self) -> frozenset[int]:
+        return self._present
+
 
 IGNORED = 255
 """The label of pixels that are not judged, as in Pascal VOC."""
@@ -108,6 +141,15 @@ class Instances(Record):
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
+    counts: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MaskedObjects(Objects):
+    """What there is to segment: `Objects` with masks, held as those of `Instances`."""
+
     counts: NDArray[np.uint8]
     ends: NDArray[np.int64]
     size: NDArray[np.int64]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.errors import ConfigError
-from bench.models import mmdet, torchvision
+from bench.models import mmdet, torchvision, torchvision_segmentation
 from bench.models.base import TaskModel
 from bench.models.gradients import DifferentiableClassifier
 
@@ -30,7 +30,9 @@ def distance(model: TaskModel, longer_side: int | None = None) -> Distance:
     """
     answer = logits(model)
     if answer:
-        return _classifier(answer)
+        return _softmax(answer)
+    if isinstance(model, torchvision_segmentation.Segmenter):
+        return _softmax(lambda x: model.logits(x, longer_side))
     if isinstance(model, torchvision.Detector) and hasattr(model.network, "head"):
         return _dense(lambda x: _torchvision_outputs(model.network, x))
     if isinstance(model, mmdet.Detector) and hasattr(
@@ -39,7 +41,8 @@ def distance(model: TaskModel, longer_side: int | None = None) -> Distance:
         return _dense(lambda x: _yolox_outputs(model, x, longer_side))
     raise ConfigError(
         f"no label-free loss for {type(model).__module__}'s {type(model).__name__} of this kind; "
-        "there is one for classifiers, torchvision's one-stage detectors and mmdet's YOLOX"
+        "there is one for classifiers, torchvision's one-stage detectors and segmentation "
+        "networks, and mmdet's YOLOX"
     )
 
 
@@ -48,14 +51,17 @@ def logits(model: TaskModel) -> Callable[[Tensor], Tensor] | None:
     return model.logits if isinstance(model, DifferentiableClassifier) else None
 
 
-def _classifier(answer: Callable[[Tensor], Tensor]) -> Distance:
+def _softmax(answer: Callable[[Tensor], Tensor]) -> Distance:
+    """For logits (N, classes), or (N, classes, h, w): their mean over places."""
+
     def from_clean(clean: Tensor) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             target = answer(clean).log_softmax(dim=1)
 
         def kl(decoded: Tensor) -> Tensor:
             seen = answer(decoded).log_softmax(dim=1)
-            return functional.kl_div(seen, target, reduction="none", log_target=True).sum(dim=1)
+            apart = functional.kl_div(seen, target, reduction="none", log_target=True).sum(dim=1)
+            return apart.flatten(1).mean(dim=1) if apart.dim() > 1 else apart
 
         return kl
 

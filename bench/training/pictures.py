@@ -30,6 +30,9 @@ def zoomed(picture: Picture, side: int, rng: np.random.Generator) -> Picture:
     if "boxes" in target:
         grown = np.tile(np.array([size[0] / width, size[1] / height], np.float32), 2)
         target = target | {"boxes": target["boxes"] * grown}
+    if "regions" in target:
+        regions = Image.fromarray(target["regions"]).resize(size, Image.Resampling.NEAREST)
+        target = target | {"regions": np.asarray(regions)}
     return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC)), target
 
 
@@ -60,7 +63,10 @@ def cut(
 
 def cut_target(target: Arrays, top: int, left: int, side: int, mirrored: bool) -> Arrays:
     """What a square of the picture, `side` pixels from (top, left), keeps of it: objects of which
-    VISIBLE is inside, their boxes cut at its border."""
+    VISIBLE is inside, their boxes cut at its border, or that part of a map of regions."""
+    if "regions" in target:
+        part = target["regions"][top : top + side, left : left + side]
+        return target | {"regions": part[:, ::-1] if mirrored else part}
     if "boxes" not in target:
         return target
     boxes = target["boxes"] - np.array([left, top, left, top], np.float32)

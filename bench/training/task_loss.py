@@ -82,8 +82,8 @@ def _own_loss(
         return lambda x, targets: model.loss(x, targets, longer_side)
     raise ConfigError(
         f"no own loss for {type(model).__module__}'s {type(model).__name__} of this kind; there is "
-        "one for classifiers, torchvision's detectors without masks or keypoints and mmdet's "
-        f"{', '.join(mmdet.LOSS_FROM_BOXES)}"
+        "one for classifiers, torchvision's segmentation networks and its detectors without masks "
+        f"or keypoints, and mmdet's {', '.join(mmdet.LOSS_FROM_BOXES)}"
     )
 
 
@@ -97,7 +97,8 @@ def features(model: TaskModel, longer_side: int | None = None) -> Features:
         return lambda x: model.features(x, longer_side)
     raise ConfigError(
         f"no features of {type(model).__module__}'s {type(model).__name__}; there are those of "
-        "the classifiers and detectors of torchvision, timm, mmdet and mmpretrain"
+        "the classifiers, detectors and segmentation networks of torchvision, timm, mmdet and "
+        "mmpretrain"
     )
 
 

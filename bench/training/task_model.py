@@ -15,7 +15,7 @@ from bench.datasets.base import Dataset
 from bench.errors import ConfigError
 from bench.models import mini
 from bench.tasks import TASKS
-from bench.tasks.records import Arrays
+from bench.tasks.records import IGNORED, Arrays
 from bench.training import loop, pictures
 
 
@@ -35,15 +35,12 @@ class TaskTraining(BaseModel):
 
 
 def _augment(picture: NDArray[np.uint8], target: Arrays, turn: int) -> tuple[Tensor, Arrays]:
-    """One of the eight symmetries of the square, applied to pixels and boxes alike."""
+    """One of the eight symmetries of the square, applied to pixels, label maps and boxes alike."""
     side = picture.shape[0]
     target = dict(target)
-    if turn & 1:
-        picture = picture[:, ::-1]
-    if turn & 2:
-        picture = picture[::-1]
-    if turn & 4:
-        picture = picture.transpose(1, 0, 2)
+    picture = _turned(picture, turn)
+    if _is_map(target):
+        target["labels"] = _turned(target["labels"], turn).copy()
     if "boxes" in target:
         x0, y0, x1, y1 = target["boxes"].T
         if turn & 1:
@@ -55,6 +52,19 @@ def _augment(picture: NDArray[np.uint8], target: Arrays, turn: int) -> tuple[Ten
         target["boxes"] = np.stack([x0, y0, x1, y1], axis=1)
     chw = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
     return chw.float() / 255, target
+
+
+def _turned(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+    """(H, W, …)"""
+    if turn & 1:
+        pixels = pixels[:, ::-1]
+    if turn & 2:
+        pixels = pixels[::-1]
+    return pixels.swapaxes(0, 1) if turn & 4 else pixels
+
+
+def _is_map(target: Arrays) -> bool:
+    return "labels" in target and target["labels"].ndim == 2
 
 
 def _batches(
@@ -87,8 +97,12 @@ def _loss(network: nn.Module, batch: list[tuple[Tensor, Arrays]], device: torch.
             for _, t in batch
         ]
         return torch.stack(list(network(pictures, targets).values())).sum()
+    x = (torch.stack(pictures) - mini.MEAN[0]) / mini.STD[0]
+    if _is_map(batch[0][1]):
+        regions = torch.from_numpy(np.stack([t["labels"] for _, t in batch])).to(device)
+        return nn.functional.cross_entropy(network(x)["out"], regions.long(), ignore_index=IGNORED)
     labels = torch.tensor([int(t["label"]) for _, t in batch], device=device)
-    logits = network((torch.stack(pictures) - mini.MEAN[0]) / mini.STD[0])
+    logits = network(x)
     return nn.functional.cross_entropy(logits, labels, label_smoothing=0.05)
 
 

@@ -458,8 +458,8 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"analysis\.policy",
     ),
     "unknown task": (
-        lambda r: edit(r, lambda m: m["experiments"][0].update(task="seg")),
-        "task 'seg'; there are: cls, det, cls-agreement, det-agreement",
+        lambda r: edit(r, lambda m: m["experiments"][0].update(task="pose")),
+        "task 'pose'; there are: cls, det",
     ),
     "two lists of images": (
         lambda r: edit(

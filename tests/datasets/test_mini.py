@@ -29,6 +29,21 @@ def test_pictures_and_targets_are_the_same_to_the_byte() -> None:
     assert digest.hexdigest() == CHECKSUM
 
 
+@pytest.mark.parametrize("picture", range(8))
+def test_a_label_map_shows_the_objects_that_are_to_be_detected(picture: int) -> None:
+    scene, objects = mini.render_detection("test", picture)
+    same, regions = mini.render_segmentation("test", picture)
+    np.testing.assert_array_equal(same, scene)
+    pixels = np.bincount(regions.labels.ravel(), minlength=1 + len(mini.CLASSES))
+    areas = np.bincount(objects.labels + 1, objects.area, 1 + len(mini.CLASSES))
+    np.testing.assert_array_equal(pixels[1:], areas[1:])
+    for label in np.unique(objects.labels):
+        ys, xs = np.nonzero(regions.labels == label + 1)
+        x0, y0, x1, y1 = objects.boxes[(objects.labels == label) & (objects.area > 0)].T
+        assert (xs.min(), ys.min()) == (x0.min(), y0.min())
+        assert (xs.max() + 1, ys.max() + 1) == (x1.max(), y1.max())
+
+
 @pytest.mark.parametrize("render", [mini.render_detection, mini.render_classification])
 def test_fresh_noise_is_the_same_scene(render: Callable[..., Any]) -> None:
     for i in range(5):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from bench import codecs
 from bench.datasets import mini
@@ -17,6 +18,8 @@ from bench.errors import ConfigError
 from bench.models.base import LIBRARIES, ModelSpec, TaskModel, giver_of_losses
 from bench.models.mmdet import Detector
 from bench.tasks import TASKS
+from bench.tasks.masks import codes_of
+from bench.tasks.records import Detections, Instances
 
 pytest.importorskip("mmdet", reason="the extra mmlab is not installed")
 pytest.importorskip("mmcv.ops", reason="the extra mmlab is not installed")
@@ -245,3 +248,36 @@ def test_stated_scores_are_those_of_the_published_file_alone(checkpoint: Path) -
     about = documented("mmdet", "retinanet_r50_fpn_1x_coco")
     assert about["Results"][0]["Metrics"]["box AP"] == 36.5
     assert stated(ModelSpec("mmdet", "retinanet_r50_fpn_1x_coco", str(checkpoint))) is None
+
+
+def test_masks_of_rtmdet_ins(tmp_path: Path) -> None:
+    """As its own head gives them; where rounding leaves a row of the picture out, it is added."""
+    changes = {"model.test_cfg.score_thr": 0.0, "model.test_cfg.max_per_img": 5}
+    path = small(tmp_path, "rtmdet-ins_tiny_8xb32-300e_coco", **changes)
+    spec = ModelSpec("mmdet", str(path), "random", Instances)
+    model = LIBRARIES.get("mmdet").load(spec, CPU)
+    assert isinstance(model, Detector)
+    assert model.task == "ins"
+    assert giver_of_losses(model) is None
+    picture = scenes(1)[0]
+    for shape in ((192, 192), (150, 100), (192, 7)):
+        seen = picture[: shape[0], : shape[1]]
+        (found,) = model.predict([seen], viewed=False)
+        assert isinstance(found, Instances)
+        assert TASKS.get("ins").fault(found) == ""
+        assert found.size.tolist() == [*shape]
+        prepared = model._prepared([seen])
+        batch = {k: [p[k] for p in prepared] for k in ("inputs", "data_samples")}
+        with torch.inference_mode():
+            theirs = model.network.test_step(batch)[0].pred_instances.masks.numpy()
+        ours = coco_mask.decode([dict(code) for code in codes_of(found)]).transpose(2, 0, 1)
+        assert len(ours) == len(theirs) == 5
+        h, w = theirs.shape[1:]
+        assert (ours[:, :h, :w] == theirs).all()
+        assert not ours[:, h:].any()
+        assert not ours[:, :, w:].any()
+    boxes = load(str(path), "random")
+    assert boxes.predict([picture], viewed=False)[0].to_arrays().keys() == set(Detections.names())
+    fingerprint = LIBRARIES.get("mmdet").fingerprint
+    plain = fingerprint(ModelSpec("mmdet", str(path), "random"))
+    assert fingerprint(spec) == plain | {"prediction": "masks"}

@@ -92,12 +92,13 @@ def test_label_outside_the_classes(label: int) -> None:
 
 
 def test_tasks_by_name() -> None:
-    assert TASKS.names() == ["cls", "det"]
-    assert scored_names() == ["cls", "det", "cls-agreement", "det-agreement"]
+    names = ["cls", "det", "ins", "seg"]
+    assert TASKS.names() == names
+    assert scored_names() == [*names, *(f"{name}-agreement" for name in names)]
     for name in scored_names():
         task = scored(name)
         assert task is not None
         assert task.name == name
-    assert scored("seg") is scored("seg-agreement") is None
+    assert scored("pose") is scored("pose-agreement") is None
     assert TASKS.get("cls").metrics[-1].higher_is_better is False
     assert [m.name for m in TASKS.get("det").metrics] == ["mAP", "AP50", "loss"]

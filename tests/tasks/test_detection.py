@@ -42,10 +42,11 @@ def target(
     )
 
 
-def coco_reference(
-    predictions: list[Detections], targets: list[Objects], weights: np.ndarray
-) -> tuple[float, float]:
-    """mAP and AP50 by pycocotools, image i repeated weights[i] times, NaN for its −1."""
+def coco_evaluation(
+    predictions: list[Detections], targets: list[Objects], weights: np.ndarray, ranges: int = 1
+) -> dict[str, np.ndarray]:
+    """What pycocotools accumulates, image i repeated weights[i] times, over the first `ranges` of
+    all, small, medium and large."""
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     order = np.repeat(np.arange(len(targets)), weights)
@@ -87,17 +88,25 @@ def coco_reference(
             dt.dataset = {**gt.dataset, "annotations": []}
             dt.createIndex()
         evaluation = COCOeval(gt, dt, "bbox")
-        evaluation.params.areaRng = evaluation.params.areaRng[:1]
-        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
+        evaluation.params.areaRng = evaluation.params.areaRng[:ranges]
+        evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:ranges]
         evaluation.params.maxDets = [100]
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval["precision"]
+    return evaluation.eval
 
-    def mean(values: np.ndarray) -> float:
-        return float(values[values > -1].mean()) if (values > -1).any() else np.nan
 
-    return mean(precision), mean(precision[0])
+def coco_mean(values: np.ndarray) -> float:
+    """As COCOeval summarizes, NaN for its −1."""
+    return float(values[values > -1].mean()) if (values > -1).any() else np.nan
+
+
+def coco_reference(
+    predictions: list[Detections], targets: list[Objects], weights: np.ndarray
+) -> tuple[float, float]:
+    """mAP and AP50 by pycocotools."""
+    precision = coco_evaluation(predictions, targets, weights)["precision"]
+    return coco_mean(precision), coco_mean(precision[0])
 
 
 def assert_equals_coco(

@@ -322,3 +322,12 @@ def test_crops_near_the_middle_are_likelier_where_asked() -> None:
         assert 0 <= left.min() < left.max() <= 60
         assert left.mean() == pytest.approx(30, abs=3)
     assert lefts[1].std() < 0.7 * lefts[0].std()
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_label_map_turns_with_its_picture(turn: int) -> None:
+    regions = np.random.default_rng(turn).integers(0, 13, (6, 6)).astype(np.uint8)
+    picture = np.repeat(regions[..., None], 3, axis=2)
+    pixels, target = task_model._augment(picture, {"labels": regions}, turn)
+    np.testing.assert_array_equal((pixels[0] * 255).round().to(torch.uint8), target["labels"])
+    assert turn == 0 or not np.array_equal(target["labels"], regions)

@@ -70,7 +70,8 @@ def _near(value: float | None) -> bool:
 def _panel(results: Results, curves: Curves, samples: int) -> dict[str, Any]:
     """One data set, model and metric."""
     task = scored(curves.task)
-    known = {metric.name: metric.higher_is_better for metric in task.metrics} if task else {}
+    metrics = task.wider().metrics if task else ()
+    known = {metric.name: metric.higher_is_better for metric in metrics}
     sign = 1.0 if known.get(curves.metric, True) else -1.0
     clean = curves.clean.value if curves.clean and _near(curves.clean.value) else None
     within = results.manifest.analysis.within

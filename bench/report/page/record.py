@@ -23,7 +23,7 @@ PROVENANCE = {
     "cached": "From the cache",
     "timings": "Time (seconds)",
 }
-TOLD_ABOVE = {"task", "dataset", "images", "models", "methods"}
+TOLD_ABOVE = {"task", "dataset", "images", "models", "methods", "categories"}
 FILES = {
     "Tables": ("*.csv", "tables/*.csv"),
     "For a paper": ("tables/*.tex", "tables/*.md", "figures/*.pdf", "*.bib", "tables/*.bib"),
