@@ -55,7 +55,7 @@ def of_a_run(data: dict[str, Any]) -> str:
         ({"format": "imagenet", "root": "nowhere"}, "no such folder"),
         ({"format": "imagenet", "root": "empty"}, "empty"),
         ({"format": "imagenet"}, "dataset.root"),
-        ({"format": "coco", "root": "empty"}, "instances.json"),
+        ({"format": "coco", "root": "empty"}, "coco is for det, ins, seg, not for"),
         ({"format": "mini", "split": "trian"}, "trian"),
         ({"format": "mini", "splits": "train"}, "splits"),
         ({"format": "imagnet"}, "imagnet"),
