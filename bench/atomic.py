@@ -1,5 +1,6 @@
 """Files that are whole: they appear at once or not at all, and JSON says what it should hold."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,10 @@ from typing import Any
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A hidden path beside `path` to write to. It takes the place of `path` at the end; if anything
-    fails it is removed, and `path` stays what it was. Raises OSError."""
+    fails it is removed, and `path` stays what it was. Raises OSError, for a device too: it would be
+    gone."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is no file that could be replaced", str(path))
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield part

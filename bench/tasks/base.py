@@ -215,8 +215,9 @@ class Task(Scored[P, T]):
         return lambda prediction: prediction
 
     def with_losses(self, statistics: pa.Table, losses: Sequence[tuple[int, float]]) -> pa.Table:
-        """`statistics` and the models' own training losses as (image, loss)."""
-        raise NotImplementedError(f"task {self.name} has no metric of a model's own loss")
+        """`statistics` and the models' own training losses as (image, loss). Raises ConfigError
+        where there is no metric of them."""
+        raise ConfigError(f"task {self.name} has no metric of a model's own loss")
 
     def labels_of(self, target: T) -> int:
         """How many labels an image has."""
