@@ -45,7 +45,7 @@ def run(
     *,
     tasks: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
-    qps: Sequence[int] | None = None,
+    qps: Sequence[int] | Literal["auto"] | None = None,
     data_root: Place | Mapping[str, Place] | None = None,
     weights: Place | Mapping[str, Place] | None = None,
     random_weights: bool = False,
@@ -83,7 +83,7 @@ def run(
         configs.load(config, settings),
         tasks=_listed(tasks),
         methods=_listed(methods),
-        qps=None if qps is None else list(qps),
+        qps=list(qps) if qps is not None and not isinstance(qps, str) else qps,
         data_root=_by_name(data_root),
         weights=_by_name(weights),
         random_weights=random_weights,
@@ -184,7 +184,8 @@ def measured(job: Job, progress: "Progress") -> "Results":
     from bench import report
     from bench.analysis import analyse
     from bench.results import folder as folders
-    from bench.sweep import execute, pictures, run, workers, workshop
+    from bench.results import reuse
+    from bench.sweep import execute, pictures, run, versions, workers, workshop
 
     with (
         progress,
@@ -199,12 +200,16 @@ def measured(job: Job, progress: "Progress") -> "Results":
         run.run(job.config, measure, job.device, place.work, name, progress.say)
         progress.say("analysing and drawing")
         try:
-            pictures.keep(setup, place.work, analyse(place.work))
-            report.write(place.work)
+            drawn_from = reuse.drawn_from(place.work, versions.here())
+            if reuse.taken_over(place, drawn_from):
+                report.write_page_of(place.work)
+            else:
+                pictures.keep(setup, place.work, analyse(place.work))
+                report.write(place.work)
         except Exception:
             place.publish()  # what was measured, whatever became of its figures
             raise
-        place.publish()
+        place.publish(drawn_from)
     return load(job.out)
 
 

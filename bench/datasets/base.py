@@ -22,6 +22,9 @@ class Sample:
     """→ (H, W, 3) RGB. Raises DataError naming the file."""
     target: Any
     """Of its task's own type, e.g. `bench.tasks.records.Objects`; None without ground truth."""
+    source: Callable[[], str] | None = None
+    """→ a text that differs where anything differs that the pixels are made from, found without
+    making them. Raises OSError. None where there is no cheaper one than the pixels."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.datasets.base import Dataset, Sample
 from bench.datasets.files import headers, oddities
-from bench.datasets.images import annotations_sha256, read_sized, require_images
+from bench.datasets.images import annotations_sha256, read_sized, require_images, source
 from bench.datasets.tree import inside, printable, readable
 from bench.errors import DataError
 from bench.tasks.matching import AREA_RANGE
@@ -123,6 +123,7 @@ def dataset(contents: Contents, name: str | None) -> Dataset:
             name=item.name,
             load=functools.partial(read_sized, contents.folder / item.name, item.size),
             target=item.target,
+            source=functools.partial(source, contents.folder / item.name, item.size),
         )
         for item in contents.items
     ]

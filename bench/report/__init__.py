@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.analysis import plain_matplotlib  # noqa: F401  before the figures import it
-from bench.report.figures import write_figures, write_overviews
+from bench.report.figures import figure_files, write_figures, write_overviews
 from bench.report.html import write_page
 from bench.report.names import shown
 from bench.report.results import read
@@ -28,3 +28,9 @@ def write(results: Path, options: Options | None = None) -> list[Path]:
     tables = write_tables(chosen)
     page = write_page(content, figures)
     return [path for figure in figures for path in figure.files] + overviews + tables + [page]
+
+
+def write_page_of(results: Path) -> Path:
+    """Write report.html into a results folder whose figures are there. Raises as `write` does."""
+    content = read(Path(results))
+    return write_page(content, figure_files(content))

@@ -65,11 +65,19 @@ class FigureFiles:
 def write_figures(results: Results, options: Options = DEFAULT) -> list[FigureFiles]:
     """Write figures/<dataset>_<model>_<metric>.{pdf,svg,png,caption.tex} for all curves with coded
     points."""
-    written: list[FigureFiles] = []
     with _drawing(results, options):
         for stem, curves in _named(results):
-            written.append(FigureFiles(curves, _write(results, _curves(results, curves, stem))))
-    return written
+            _write(results, _curves(results, curves, stem))
+    return figure_files(results)
+
+
+def figure_files(results: Results) -> list[FigureFiles]:
+    """What `write_figures` has written there."""
+    folder = results.folder / "figures"
+    return [
+        FigureFiles(curves, [folder / f"{stem}.{suffix}" for suffix in (*FORMATS, CAPTION)])
+        for stem, curves in _named(results)
+    ]
 
 
 def write_overviews(results: Results, options: Options = DEFAULT) -> list[Path]:

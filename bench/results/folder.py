@@ -41,9 +41,10 @@ class Place:
     root: Path
     work: Path
 
-    def publish(self) -> None:
-        """Put everything in `work` in the place of what the folder held before."""
-        record(self.work)
+    def publish(self, drawn_from: str = "") -> None:
+        """Put everything in `work` in the place of what the folder held before; `drawn_from` is of
+        the manifest."""
+        record(self.work, drawn_from)
         self.work.rename(self.root / FINISHED)
         _settle(self.root)
 
@@ -125,13 +126,14 @@ def complete(root: Path) -> None:
             _settle(root)
 
 
-def record(folder: Path) -> None:
+def record(folder: Path, drawn_from: str = "") -> None:
     """List every file of a folder with its SHA-256 in its manifest, so that damage and strangers
     are noticed. All else that it says stays, whatever version wrote it."""
     path = folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8"))
     names = sorted(_files(folder) - {MANIFEST})
-    seal(path, manifest | {"files": {name: sha256(folder / name) for name in names}})
+    listed = {name: sha256(folder / name) for name in names}
+    seal(path, manifest | {"drawn_from": drawn_from, "files": listed})
 
 
 def sha256(path: Path) -> str:
@@ -146,10 +148,11 @@ def _copy_measurements(root: Path, work: Path) -> None:
         if name == MANIFEST or name.endswith(".parquet") or name.startswith(f"{PICTURES}/"):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             if not (work / name).exists():
-                _link(root / name, work / name)
+                link(root / name, work / name)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy of it. Raises OSError."""
     try:
         target.hardlink_to(source)
     except OSError:

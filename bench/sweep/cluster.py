@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bench.errors import BenchError, ConfigError
-from bench.sweep.workshop import Setup, device_count, sees_cache, workshop
+from bench.sweep.workshop import Setup, device_count, workshop
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,8 +43,6 @@ AHEAD = 2
 @dataclass(frozen=True)
 class Cluster:
     client: Any
-    apart: bool
-    """Whether a worker does not see the folder of the cache."""
 
     @property
     def in_flight(self) -> int:
@@ -145,7 +143,8 @@ def opened(scheduler: str | None, jobs: int, setup: Setup) -> Iterator[Cluster]:
                 f"--scheduler {scheduler}: no scheduler with a worker answers there ({error}); "
                 "start `dask scheduler` and `dask worker`, or give another address"
             ) from error
-        yield Cluster(client, not all(_prepared(client, setup)))
+        _require_prepared(client, setup)
+        yield Cluster(client)
 
 
 @contextmanager
@@ -162,7 +161,7 @@ def _local(jobs: int, device: str) -> Iterator[Any]:
             n_workers=gpus or jobs,
             threads_per_worker=-(-jobs // gpus) + 1 if gpus else 1,
             processes=True,
-            dashboard_address=":0",
+            dashboard_address="127.0.0.1:0",  # not for other machines
             memory_limit=None,
             local_directory=folder,
             silence_logs=logging.CRITICAL,
@@ -171,20 +170,19 @@ def _local(jobs: int, device: str) -> Iterator[Any]:
         yield cluster
 
 
-def _prepared(client: Any, setup: Setup) -> list[bool]:
-    """Of every worker: whether it sees the cache."""
+def _require_prepared(client: Any, setup: Setup) -> None:
+    """Raises ConfigError or BenchError where a worker cannot take the work."""
     futures = {
         address: client.submit(_prepare, setup, workers=[address], pure=False)
         for address in client.nthreads()
     }
-    seen = []
     for address, future in futures.items():
         try:
             while not future.done():
                 if address not in client.nthreads():
                     raise BenchError("it left before it was ready; run the same command again")
                 time.sleep(0.1)
-            seen.append(future.result())
+            future.result()
         except BenchError as error:
             raise type(error)(f"Dask worker {address}: {error}") from error
         except Exception as error:
@@ -192,12 +190,10 @@ def _prepared(client: Any, setup: Setup) -> list[bool]:
                 f"Dask worker {address} cannot take this work ({type(error).__name__}: {error}); "
                 "install the same version of rabench there, with the same extras"
             ) from error
-    return seen
 
 
-def _prepare(setup: Setup) -> bool:
+def _prepare(setup: Setup) -> None:
     """Build what the run needs, so that what is missing is said before any work."""
     for experiment in workshop(setup).experiments:
         for model in experiment.models:
             _ = model.network
-    return sees_cache(setup)

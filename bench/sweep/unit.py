@@ -13,17 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench.datasets.base import Sample
 from bench.datasets.views import native
-from bench.sweep.cache import Carried, Entry, Known, MissingError, pixels_sha256
-from bench.sweep.coding import Coded, Picture, Pixels, Source, checked, code, decoded, loaded
-from bench.sweep.failures import Failed, ImageError, stage
+from bench.sweep.cache import Carried, Entry, Known, MissingError
+from bench.sweep.coding import Coded, Pixels, Source, code, decoded
+from bench.sweep.failures import Failed, ImageError
+from bench.sweep.looked import Looked, Views
 from bench.sweep.plan import Answer, Experiment, PlannedModel, Point
 from bench.sweep.predict import Predictor
 from bench.sweep.workshop import Counts, Setup, Workshop, workshop
-
-Views = dict[str, Picture]
-"""View → fingerprint and size of one sample."""
 
 Where = tuple[str, str | None, int | None]
 """Model, method and QP; the last two are None for the uncompressed pictures."""
@@ -107,6 +104,9 @@ def measure(setup: Setup, unit: Unit) -> UnitResult:
 def remembered(setup: Setup, unit: Unit) -> UnitResult | None:
     """What `measure` gives where all of it is in the cache; None elsewhere."""
     shop = workshop(setup)
+    first = shop.experiments[unit.experiment].dataset.samples[unit.start]
+    if unit.views is None and first.source is None:
+        return None  # all its pictures would be made to find out
     try:
         return _measured(shop.with_cache(Known(setup.cache)), unit)
     except MissingError:
@@ -133,20 +133,18 @@ class _Chunk:
 
     def clean(self) -> None:
         """The uncompressed pictures: fingerprints of every view, and what the models say."""
-        looks: dict[str, Callable[[Pixels], Pixels]] = {"native": native}
-        looks |= {m.view: m.look for m in self._experiment.models}
-        seen: dict[int, dict[str, Pixels]] = {}
+        looked = Looked(self._shop, self._experiment)
+        views: dict[int, Views] = {}
         for i in self._indices:
             try:
-                seen[i] = _looked(self._experiment.dataset.samples[i], looks)
+                views[i] = looked.views(i)
             except ImageError as error:
                 self._fail(i, None, None, error.failed)
-        views = {i: {v: _picture(p) for v, p in pixels.items()} for i, pixels in seen.items()}
         unit = self.result.unit
         self.result.views = [views.get(i) for i in range(unit.start, unit.stop)]
         for model in self._experiment.models:
-            hashes = {i: views[i][model.view].sha256 for i in seen}
-            found = self._predicted(model, None, hashes, _reader(seen, model.view))
+            hashes = {i: seen[model.view].sha256 for i, seen in views.items()}
+            found = self._predicted(model, None, hashes, looked.reader(model.view))
             self._rows(model, None, found, found)
 
     def points(self, views: tuple[Views | None, ...]) -> None:
@@ -246,23 +244,6 @@ class _Chunk:
                 failed,
             )
         )
-
-
-def _looked(sample: Sample, looks: dict[str, Callable[[Pixels], Pixels]]) -> dict[str, Pixels]:
-    """Raises ImageError."""
-    rgb, seen = loaded(sample), {}
-    for view, look in looks.items():
-        with stage("view"):
-            seen[view] = checked("view", look(rgb), None)
-    return seen
-
-
-def _picture(rgb: Pixels) -> Picture:
-    return Picture(pixels_sha256(rgb), rgb.shape[1], rgb.shape[0])
-
-
-def _reader(seen: dict[int, dict[str, Pixels]], view: str) -> Callable[[int], Pixels]:
-    return lambda i: seen[i][view]
 
 
 def _decoder(

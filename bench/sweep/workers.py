@@ -24,11 +24,6 @@ class Workers(Protocol):
     """Where units run."""
 
     @property
-    def apart(self) -> bool:
-        """Whether any does not see the folder of the cache, so that entries come with results."""
-        ...
-
-    @property
     def in_flight(self) -> int:
         """Units at once."""
         ...
@@ -64,7 +59,6 @@ class Local:
 
     jobs: int
     backend: str
-    apart: bool = False
 
     @property
     def in_flight(self) -> int:

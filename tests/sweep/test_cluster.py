@@ -91,7 +91,7 @@ def fatal_at_five(n: int) -> int:
 
 def test_an_item_that_kills_its_workers_costs_that_item(scheduler: str) -> None:
     with distributed.Client(scheduler) as client:
-        there = cluster.Cluster(client, apart=False)
+        there = cluster.Cluster(client)
         found = there.stream(fatal_at_five, range(3, 9), lambda n: -n)
         assert sorted(found) == [-5, 3, 4, 6, 7, 8]
         assert there.alone(fatal_at_five, 4) == 4
@@ -114,7 +114,6 @@ def test_what_workers_without_the_cache_folder_measured_is_kept(
             # A mark that no folder has: as on a machine that has another folder of that name.
             alone = replace(setup, mark="of another machine")
             with cluster.opened(scheduler, 2, alone) as there:
-                assert there.apart
                 run = Run(alone, experiments, there, lambda *_: lambda *_: None, 0.0)
                 views = [v for result in run.clean(0) for v in result.views]
                 for _ in run.points([views]):
