@@ -24,7 +24,9 @@ def add(commands: "Commands") -> None:
         choices=["coco", "imagenet", "voc", "labelmaps", "folder"],
         help="default: by its files",
     )
-    dataset.add_argument("--task", help="of a format for several, e.g. seg; default: det")
+    dataset.add_argument(
+        "--task", help="of a format for several, e.g. seg; default: det, of voc by its files"
+    )
     dataset.add_argument(
         "--option",
         action="append",

@@ -49,7 +49,8 @@ def guess(root: Path) -> str:
         raise DataError(f"{root}: no such folder")
     if (root / "instances.json").is_file() or any(root.glob("annotations/instances_*.json")):
         return "coco"
-    if (root / "Annotations").is_dir() or any(root.glob("*/Annotations")):
+    patterns = [year + folder for year in ("", "*/") for folder in voc.LABELS]
+    if any(path.is_dir() for pattern in patterns for path in root.glob(pattern)):
         return "voc"
     if os.path.lexists(root / "labels.csv") or (root / ilsvrc.DEVKIT).is_dir():
         return "imagenet"
@@ -70,7 +71,7 @@ def check(
     task: str | None = None,
 ) -> Findings:
     """Look at every annotation and at every image's header; `deep` decodes every image. `task` is
-    for which a format of several is read.
+    for which a format of several is read, by default det, or what a VOC tree looks made for.
 
     Raises ConfigError for an unknown format, option or task.
     """

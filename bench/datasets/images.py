@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import EpsImagePlugin, Image, ImageFile, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 from PIL.TiffImagePlugin import TiffImageFile as Tiff
 
 from bench.datasets.base import Sample
 from bench.errors import DataError
+
+EpsImagePlugin.gs_binary = False  # no picture starts a program: Pillow runs Ghostscript for EPS
 
 ORIENTATION = 0x0112
 """EXIF's tag, and TIFF's."""
@@ -74,6 +77,12 @@ def read_sized(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
             f"{size[1]}×{size[0]}: the boxes would not fit"
         )
     return rgb
+
+
+def source(path: Path, size: tuple[int, int] | None) -> str:
+    """What `read_sized` makes its pixels from: the file, and the decoder. Raises OSError."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"{digest} at {size} by Pillow {PIL.__version__}, libjpeg {features.version('jpg')}"
 
 
 def orientation(image: Image.Image) -> int:

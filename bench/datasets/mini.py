@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from bench.datasets.base import DATASETS, Dataset, Sample
 from bench.datasets.images import annotations_sha256
 from bench.errors import ConfigError
-from bench.tasks.records import Label, Objects, Record, Regions
+from bench.tasks.masks import encoded
+from bench.tasks.records import Label, MaskedObjects, Objects, Record, Regions
 
 SILHOUETTES = ("disc", "square", "triangle", "cross")
 PATTERNS = ("striped", "dotted", "chequered")
@@ -30,7 +31,7 @@ CLASSES = tuple(f"{pattern} {shape}" for shape in SILHOUETTES for pattern in PAT
 
 SIZES = {"det": 192, "cls": 96}
 """Side of the (square) pictures in pixels, of scenes and of single objects."""
-_PICTURES = {"det": "det", "seg": "det", "cls": "cls"}
+_PICTURES = {"det": "det", "seg": "det", "ins": "det", "cls": "cls"}
 """By task: scenes, whatever is asked of them, or single objects."""
 _COUNTS = {
     ("det", "train"): 3000,
@@ -287,16 +288,19 @@ def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[
     Another `noise` is the same scene under other sensor noise: no picture of the set.
     """
     scene = _scene(split, picture, noise)
+    return scene.pixels, _objects(scene)
+
+
+def _objects(scene: _Scene) -> Objects:
     n = len(scene.placed)
     boxes, area = _boxes(scene.owner, n)
-    target = Objects(
+    return Objects(
         boxes=boxes,
         labels=np.array([o.label for o in scene.placed], np.int64),
         area=area,
         iscrowd=np.zeros(n, bool),
         ignore=np.zeros(n, bool),
     )
-    return scene.pixels, target
 
 
 def render_segmentation(
@@ -307,6 +311,16 @@ def render_segmentation(
     scene = _scene(split, picture, noise)
     classes = np.array([BACKGROUND, *(o.label + 1 for o in scene.placed)], np.uint8)
     return scene.pixels, Regions(classes[scene.owner + 1])
+
+
+def render_instances(
+    split: str, picture: int, noise: int = 0
+) -> tuple[NDArray[np.uint8], MaskedObjects]:
+    """The picture and the ground truth of `render_detection`, and a mask of what is visible of each
+    object."""
+    scene = _scene(split, picture, noise)
+    masks = scene.owner == np.arange(len(scene.placed))[:, None, None]
+    return scene.pixels, MaskedObjects(**_objects(scene).to_arrays(), **encoded(masks))
 
 
 def render_classification(
@@ -347,6 +361,7 @@ def _label(picture: int) -> Label:
 _RENDER: dict[str, Callable[[str, int], tuple[NDArray[np.uint8], Record]]] = {
     "det": render_detection,
     "seg": render_segmentation,
+    "ins": render_instances,
     "cls": render_classification,
 }
 
@@ -381,6 +396,7 @@ def load(task: str, split: str = "test") -> Dataset:
             f"{split}-{i:05d}",
             functools.partial(_picture, task, split, i),
             _target(task, split, i),
+            functools.partial("mini {} {} {}".format, _PICTURES[task], split, i),
         )
         for i in range(COUNTS[task, split])
     ]

@@ -49,6 +49,8 @@ LAYOUT = (
     "a Pascal VOC data set is a folder with JPEGImages/ and Annotations/*.xml, or "
     "SegmentationClass/*.png for semantic segmentation"
 )
+LABELS = ("Annotations", "SegmentationClass")
+"""Folders of which such a tree has one or both."""
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DECLARED = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"'>]*)["']""")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -103,11 +105,26 @@ def load(
 
 
 @readable()
-def read(root: Path, split: str | None = None, task: str = "det") -> Contents:
-    """Raises DataError for folders and lists that are missing or malformed."""
-    if TASKS.get(task).target is Regions:
-        return _regions(Path(root), split)
-    return _objects(Path(root), split)
+def read(root: Path, split: str | None = None, task: str | None = None) -> Contents:
+    """By default for the task that the folder looks made for. Raises DataError for folders and
+    lists that are missing or malformed."""
+    root = Path(root)
+    named = task or ("seg" if _only_label_maps(root) else "det")
+    regions = TASKS.get(named).target is Regions
+    contents = _regions(root, split) if regions else _objects(root, split)
+    if task is None:
+        contents.facts["task"] = f"{named} (by its files)"
+    return contents
+
+
+def _only_label_maps(root: Path) -> bool:
+    """Whether there are label maps, and no boxes, or lists of images with label maps alone."""
+    lists, boxes = root / "ImageSets", root / "Annotations"
+    if not (root / "SegmentationClass").is_dir():  # perhaps it is a folder of years
+        return any(root.glob("*/SegmentationClass")) and not any(root.glob("*/Annotations"))
+    if (lists / "Segmentation").is_dir() and not (lists / "Main").is_dir():
+        return True
+    return not boxes.is_dir() or not any(e.name.lower().endswith(".xml") for e in visible(boxes))
 
 
 def _regions(root: Path, split: str | None) -> Contents:

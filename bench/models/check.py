@@ -41,7 +41,8 @@ def ability(model: TaskModel, pictures: list[Image], viewed: bool) -> Ability:
 
     An untrained head may be all zeros and would let no gradient through: such weights are changed.
     """
-    _without_zeros(model.network)  # type: ignore[attr-defined]
+    if isinstance(model, Differentiable):
+        _without_zeros(model.network)  # type: ignore[attr-defined]
     alone = [model.predict([p], viewed)[0] for p in pictures]
     together = model.predict(pictures, viewed)
     return Ability(
@@ -59,7 +60,7 @@ def _without_zeros(network: torch.nn.Module) -> None:
 
 
 def _alike(a: Record, b: Record) -> bool:
-    key = next(k for k in ("logits", "log_probabilities", "scores") if k in a.to_arrays())
+    key = next(k for k in ("logits", "log_probabilities", "scores", "labels") if k in a.to_arrays())
     one, other = a.to_arrays()[key], b.to_arrays()[key]
     if one.shape != other.shape or not np.isfinite(other).all():
         return False

@@ -28,6 +28,15 @@ class Mark(BaseModel):
     text: str
     box: tuple[float, float, float, float] | None = None
     """x1 y1 x2 y2 in pixels of the coded view; None where it is about the whole picture."""
+    outline: tuple[tuple[float, float], ...] = ()
+    """x y of the corners of what lies in the box, where its own shape is known."""
+
+    def corners(self) -> tuple[tuple[float, float], ...]:
+        """Of the closed line to draw, the outline or the box; none of a whole picture."""
+        if self.outline or self.box is None:
+            return self.outline
+        x1, y1, x2, y2 = self.box
+        return (x1, y1), (x2, y1), (x2, y2), (x1, y2)
 
 
 class Look(BaseModel):

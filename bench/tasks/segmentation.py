@@ -5,7 +5,7 @@ for another. Sums of them give every metric, under any image weights, exactly.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.errors import ConfigError, DataError
+from bench.results.pictures import Mark
 from bench.tasks.base import (
     TASKS,
     Agreement,
@@ -26,6 +27,7 @@ from bench.tasks.base import (
     placed,
 )
 from bench.tasks.categories import categories_of_classes
+from bench.tasks.outlines import wrong_regions
 from bench.tasks.records import IGNORED, Arrays, LabelMap, Regions
 
 SCHEMA = pa.schema(
@@ -169,6 +171,25 @@ class Segmentation(Task[LabelMap, Regions]):
     def labels_of(self, target: Regions) -> int:
         """How many categories an image shows."""
         return len(target.present())
+
+    def marks(
+        self, prediction: LabelMap, target: Regions, categories: Mapping[int, str]
+    ) -> list[Mark]:
+        """Outlines of what is labelled wrongly, see `bench.tasks.outlines`."""
+        named = {**categories, IGNORED: "another class"}
+        marks = []
+        for region in wrong_regions(target.labels, prediction.labels):
+            said, truth = (named.get(i, i) for i in (region.said, region.truth))
+            x, y = zip(*region.corners, strict=True)
+            marks.append(
+                Mark(
+                    state="false",
+                    text=f"{said} instead of {truth}",
+                    box=(min(x), min(y), max(x), max(y)),
+                    outline=region.corners,
+                )
+            )
+        return marks
 
     def training_targets(self, model: ModelLike, dataset: DatasetLike) -> list[Arrays]:
         """regions (height, width) uint8, the model's own class indices, IGNORED without one."""

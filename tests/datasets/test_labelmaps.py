@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.cli import main
+from bench.datasets import voc
 from bench.datasets.base import DATASETS, Dataset, make
 from bench.datasets.check import check, guess
 from bench.errors import ConfigError, DataError
@@ -194,6 +196,62 @@ def test_pascal_voc(year: Path) -> None:
     assert len(make("voc", "seg", year, {}).samples) == 3
     with pytest.raises(DataError, match=r"Segmentation: no list train; set `split` to one of"):
         make("voc", "seg", year, {"split": "train"})
+
+
+def annotate(year: Path) -> None:
+    (year / "Annotations").mkdir()
+    text = """<annotation><object><name>dog</name><bndbox><xmin>1</xmin><ymin>1</ymin>
+    <xmax>3</xmax><ymax>3</ymax></bndbox></object></annotation>"""
+    for name in ("2007_1", "2007_2", "2007_3"):
+        (year / "Annotations" / f"{name}.xml").write_text(text)
+
+
+def no_boxes(year: Path) -> None:
+    pass
+
+
+def no_annotations(year: Path) -> None:
+    annotate(year)
+    for file in (year / "Annotations").iterdir():
+        file.unlink()
+
+
+def lists_of_label_maps_alone(year: Path) -> None:
+    annotate(year)
+
+
+def lists_of_both(year: Path) -> None:
+    annotate(year)
+    (year / "ImageSets" / "Main").mkdir()
+    (year / "ImageSets" / "Main" / "val.txt").write_text("2007_1\n")
+
+
+def no_lists(year: Path) -> None:
+    annotate(year)
+    shutil.rmtree(year / "ImageSets")
+
+
+@pytest.mark.parametrize(
+    ("made", "task"),
+    [
+        (no_boxes, "seg"),
+        (no_annotations, "seg"),
+        (lists_of_label_maps_alone, "seg"),
+        (lists_of_both, "det"),
+        (no_lists, "det"),
+    ],
+)
+def test_what_a_pascal_voc_tree_is_for(
+    year: Path, made: Callable[[Path], None], task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(year)
+    assert guess(year) == guess(year.parent) == "voc"
+    assert main(["dataset", "check", str(year)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{task} (by its files)" in said
+    assert ("have pixels" in said) == (task == "seg")
+    with pytest.raises(DataError, match=r"it holds VOC2012: give one of them"):
+        voc.read(year.parent)
 
 
 def test_pascal_voc_is_refused_as_label_maps_are(year: Path) -> None:

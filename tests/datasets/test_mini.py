@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from bench.datasets import mini
 from bench.errors import ConfigError
+from bench.tasks.masks import codes_of
 
 # Of the first twenty pictures and targets of each part and split. A failure here means another
 # data set: results on it cannot be compared with those published on mini.
@@ -42,6 +44,38 @@ def test_a_label_map_shows_the_objects_that_are_to_be_detected(picture: int) -> 
         x0, y0, x1, y1 = objects.boxes[(objects.labels == label) & (objects.area > 0)].T
         assert (xs.min(), ys.min()) == (x0.min(), y0.min())
         assert (xs.max() + 1, ys.max() + 1) == (x1.max(), y1.max())
+
+
+@pytest.mark.parametrize("picture", range(8))
+def test_masks_are_of_the_objects_that_are_to_be_detected(picture: int) -> None:
+    scene, objects = mini.render_detection("test", picture)
+    same, masked = mini.render_instances("test", picture)
+    np.testing.assert_array_equal(same, scene)
+    for name, array in objects.to_arrays().items():
+        np.testing.assert_array_equal(masked[name], array)
+    codes = codes_of(masked)
+    assert masked.size.tolist() == [*scene.shape[:2]]
+    assert coco_mask.area(codes).tolist() == objects.area.tolist()
+    x, y, w, h = coco_mask.toBbox(codes).T
+    np.testing.assert_array_equal(np.stack([x, y, x + w, y + h], axis=1), objects.boxes)
+
+
+@pytest.mark.parametrize("picture", range(8))
+def test_masks_together_are_the_label_map(picture: int) -> None:
+    _, regions = mini.render_segmentation("test", picture)
+    _, masked = mini.render_instances("test", picture)
+    masks = coco_mask.decode(codes_of(masked))
+    assert masks.sum(axis=2).max() == 1  # each pixel is of one object at most
+    np.testing.assert_array_equal(masks @ (masked.labels + 1), regions.labels)
+
+
+def test_one_set_of_scenes_for_every_question() -> None:
+    by_task = {task: mini.load(task).first(3) for task in ("det", "seg", "ins")}
+    names = {tuple(s.name for s in data.samples) for data in by_task.values()}
+    assert len(names) == 1
+    assert by_task["ins"].name == "mini-ins"
+    assert by_task["ins"].categories == by_task["det"].categories
+    assert len({d.annotations_sha256 for d in by_task.values()}) == 3
 
 
 @pytest.mark.parametrize("render", [mini.render_detection, mini.render_classification])

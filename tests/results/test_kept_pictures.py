@@ -10,7 +10,7 @@ from PIL import Image
 from bench.results import pictures
 from bench.results.files import ResultsError
 from bench.results.names import PICTURES
-from bench.results.pictures import INDEX, KeptPicture, Look
+from bench.results.pictures import INDEX, KeptPicture, Look, Mark
 
 
 @pytest.fixture
@@ -78,3 +78,12 @@ def test_a_missing_file_is_named(root: Path) -> None:
     (root / PICTURES / "a.webp").unlink()
     with pytest.raises(ResultsError, match=r"a\.webp: missing"):
         pictures.read(root).data("a.webp")
+
+
+def test_what_is_drawn_is_the_outline_or_else_the_box() -> None:
+    box, shape = (1.0, 2.0, 5.0, 8.0), ((1.0, 2.0), (5.0, 4.0), (3.0, 8.0))
+    assert Mark(state="true", text="cat").corners() == ()
+    assert Mark(state="true", text="cat", box=box).corners() == ((1, 2), (5, 2), (5, 8), (1, 8))
+    outlined = Mark(state="false", text="dog instead of cat", box=box, outline=shape)
+    assert outlined.corners() == shape
+    assert Mark.model_validate_json(outlined.model_dump_json()) == outlined

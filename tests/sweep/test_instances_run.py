@@ -1,6 +1,7 @@
 """Boxes and masks of one network on one folder in COCO's format, from its files to the report."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,23 @@ def test_one_network_is_asked_for_boxes_and_for_masks(
     assert masks == boxes | {"prediction": "masks"}
     assert main(words) == 0  # from the cache
     assert json.loads((out / "manifest.json").read_text())["computed"].get("predicted", 0) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_page_s_config_of_mini_s_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "get_model", small)
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(experiments:\n  - task: ins.*?)^```$", page, re.M | re.S)
+    path, out = tmp_path / "config.yaml", tmp_path / "out"
+    path.write_text(block)
+    words = ["--config", str(path), "--out", str(out), "--device", "cpu", "--quiet"]
+    assert main([*words, "--limit", "2", "--set", "analysis.resamples=0"]) == 0
+    points = pd.read_csv(out / "points.csv")
+    assert set(points.dataset) == {"mini-ins"}
+    assert set(points.metric) == {"mask-mAP", "mask-AP50"}
+    assert points.value.notna().all()
+
+
+def test_mini_has_no_network_for_masks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--tasks", "ins", "--dry-run"]) == 2
+    assert "--tasks ins: the config has " in capsys.readouterr().err

@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from bench.errors import ConfigError, DataError
+from bench.results.pictures import Mark
 from bench.tasks import TASKS
+from bench.tasks.outlines import MOST
 from bench.tasks.records import IGNORED, LabelMap, PackedRegions, Regions
 from bench.tasks.segmentation import Matched
 
@@ -267,3 +269,48 @@ def test_a_label_map_may_be_without_log_probabilities() -> None:
     assert LabelMap.fits(["labels", "log_probabilities"])
     assert not LabelMap.fits(["log_probabilities"])
     assert not LabelMap.fits(["labels", "scores"])
+
+
+# --- what is drawn --------------------------------------------------------------------------------
+
+
+def drawn(truth: Map, said: Map) -> list[Mark]:
+    return SEG.marks(LabelMap(said), Regions(truth), {0: "background", 1: "cat", 2: "dog"})
+
+
+def test_wrong_regions_are_outlined() -> None:
+    truth = np.zeros((128, 128), np.uint8)
+    truth[20:60, 20:60], truth[80:120, 10:50], truth[:10] = 1, 2, IGNORED
+    said = np.where(truth == IGNORED, 2, truth).astype(np.uint8)
+    assert drawn(truth, said) == []
+    said[20:60, 20:40], said[90:120, 10:40], said[70:90, 100:110] = 2, IGNORED, 1
+    marks = drawn(truth, said)
+    assert [(m.state, m.text, m.box) for m in marks] == [
+        ("false", "another class instead of dog", (10.5, 90.5, 39.5, 119.5)),
+        ("false", "dog instead of cat", (20.5, 20.5, 39.5, 59.5)),
+        ("false", "cat instead of background", (100.5, 70.5, 109.5, 89.5)),
+    ]
+    assert set(marks[1].outline) == {(20.5, 20.5), (39.5, 20.5), (39.5, 59.5), (20.5, 59.5)}
+
+
+def test_a_hole_has_an_outline_and_a_border_of_a_pixel_has_none() -> None:
+    truth, said = np.zeros((2, 128, 128), np.uint8)
+    truth[40:80, 40:80] = 1
+    said[39:81, 39:81] = 1  # a pixel too large all around
+    assert drawn(truth, said) == []
+    said[20:100, 20:100] = 1
+    outer, inner = drawn(truth, said)
+    assert outer.box == (20.5, 20.5, 99.5, 99.5)
+    assert inner.box == (39.5, 39.5, 80.5, 80.5)
+
+
+def test_the_largest_outlines_are_drawn() -> None:
+    truth, said = np.zeros((2, 256, 256), np.uint8)
+    for i in range(6):
+        for j in range(6):
+            y, x = 40 * i + 1, 40 * j + 1
+            said[y : y + 8 + i, x : x + 8 + i] = 1
+    marks = drawn(truth, said)
+    assert len(marks) == MOST
+    sides = [m.box[2] - m.box[0] + 1 for m in marks if m.box]
+    assert sides == [13] * 6 + [12] * 6 + [11] * 6 + [10] * 2
