@@ -39,7 +39,7 @@ def main(a: argparse.Namespace) -> None:
     from bench import config as configs
     from bench.atomic import atomic
     from bench.cli import tables
-    from bench.sweep import cost, plan
+    from bench.sweep import cost, pilot, plan
 
     loaded = configs.load(configs.found(a.config), a.set)
     config = configs.narrowed(
@@ -49,7 +49,8 @@ def main(a: argparse.Namespace) -> None:
             "--weights", a.weights, {m.name for e in loaded.experiments for m in e.models}
         ),
     )
-    experiments = plan.plan(config, api.chosen_device(a.device), None)
+    planned = plan.plan(config, api.chosen_device(a.device), None)
+    experiments = [pilot.typical(e) for e in planned]
     costs = [c for e in experiments for c in cost.measured(e, a.pictures)]
     cli.out.print(tables.costs(costs))
     if a.out:

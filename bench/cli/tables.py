@@ -1,5 +1,6 @@
 """Tables for people: what a run will do, what it will take, and what it found."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -14,13 +15,20 @@ if TYPE_CHECKING:
     from bench.sweep.cost import Cost
     from bench.sweep.plan import Experiment
 
+QUICK = 2.0
+"""Seconds after which a dry run does not try a step again."""
+
 
 def plan(experiments: "list[Experiment]") -> Table:
+    from bench.sweep import pilot
+
     table = Table("data set", "images", "models", "methods and QPs", "to code", "to predict")
     for e in experiments:
-        n, points = len(e.dataset.samples), len(e.points)
+        n, points = len(e.dataset.samples), len(pilot.typical(e).points)
+        about = "about " if e.auto else ""
         grid = "\n".join(
-            f"{m}{' (anchor)' if m == e.config.anchor else ''}: {', '.join(map(str, qps))}"
+            f"{m}{' (anchor)' if m == e.config.anchor else ''}: "
+            + (f"auto, within {qps[0]}…{qps[-1]}" if m in e.auto else ", ".join(map(str, qps)))
             for m, qps in e.grid().items()
         )
         names = "\n".join(f"{m.spec.name} ({m.view.split(':')[0]} view)" for m in e.models)
@@ -29,8 +37,8 @@ def plan(experiments: "list[Experiment]") -> Table:
             str(n),
             escape(names),
             escape(grid),
-            str(n * points * len(e.views)),
-            str(n * (points + 1) * len(e.models)),
+            about + str(n * points * len(e.views)),
+            about + str(n * (points + 1) * len(e.models)),
         )
     return table
 
@@ -71,13 +79,22 @@ def _time(hours: float, of: str) -> str:
     return f"{hours:.1f} {of}-hours" if hours >= 1 else f"{60 * hours:.1f} {of}-minutes"
 
 
-def expected(experiments: "list[Experiment]") -> str:
-    """What they take, by the first picture of each data set."""
-    from bench.sweep import cost
+def expected(experiments: "list[Experiment]") -> Iterator[str]:
+    """What they take: first how that is found out, then a line or two as each is measured."""
+    from bench.sweep import cost, pilot
 
-    return "\n".join(
-        estimated(list(cost.measured(e, 1)), len(e.dataset.samples)) for e in experiments
+    yield (
+        "estimate for this machine, nothing cached: the first picture of each data set is timed, "
+        f"{QUICK:g} s a step, and scaled"
     )
+    for e in experiments:
+        found = list(cost.measured(pilot.typical(e), 1, QUICK))
+        yield estimated(found, len(e.dataset.samples))
+        if e.auto:
+            ahead = estimated(*pilot.costs(e, found))
+            yield f"  and a pilot before it, of which the run reuses a part: {ahead}"
+        if slow := [f"{c.what} {c.seconds:.1f} s" for c in found if c.first_call]:
+            yield f"  timed at the first call, which later ones may undercut: {', '.join(slow)}"
 
 
 def of(summary: "pd.DataFrame") -> Group:

@@ -62,8 +62,10 @@ def of_pictures(pictures: list[KeptPicture]) -> list[str]:
         f"Pictures of {first.dataset} as {first.model} sees them: the original, "
         f"{first.anchor.method} and {first.method.method} at about equal bits: {rules} of "
         f"{metric_label(first.metric)} from one to the other.",
-        "Solid boxes are detections, right in green and wrong in orange; dashed ones are objects "
-        "that were missed."
+        "Outlined in orange is what is labelled wrongly."
+        if any(mark.outline for p in pictures for mark in (*p.anchor.marks, *p.method.marks))
+        else "Solid boxes are detections, right in green and wrong in orange; dashed ones are "
+        "objects that were missed."
         if any(mark.box for p in pictures for mark in p.original.marks)
         else "",
         "Right: what the preprocessor removed, four times enlarged around gray."
@@ -114,7 +116,10 @@ def _marks(results: Results, panels: list[Panel]) -> list[str]:
         if any(has_intervals(panel.curves) for panel in panels)
         else "",
         "Hollow: points that BD-rates leave out or average into the line."
-        if any(p.change for p in points)
+        if any(p.change and not p.published for p in points)
+        else "",
+        "Hollow all along: published curves, without intervals."
+        if any(p.published for p in points)
         else "",
         "Dashed: the uncompressed images." if any(p.curves.clean for p in panels) else "",
         f"Shaded: {within[0]:g} to {within[-1]:g} % worse than uncompressed."

@@ -8,7 +8,16 @@ from pathlib import Path
 from bench.atomic import write_text
 from bench.report import page as parts
 from bench.report.figures import FigureFiles
-from bench.report.page import comparisons, in_short, measured, overview, panel, pictures, record
+from bench.report.page import (
+    by_category,
+    comparisons,
+    in_short,
+    measured,
+    overview,
+    panel,
+    pictures,
+    record,
+)
 from bench.report.results import Results
 from bench.report.text import metric_label
 
@@ -42,7 +51,7 @@ def page(results: Results, figures: list[FigureFiles]) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">
+<meta http-equiv="Content-Security-Policy" content="{policy(style, script)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{escape(title)} – rate–accuracy report</title>
@@ -64,7 +73,7 @@ def page(results: Results, figures: list[FigureFiles]) -> str:
 """
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str) -> str:
     """This style sheet and this script, pictures inside the page, and nothing else."""
     style_hash, script_hash = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -84,6 +93,7 @@ def _sections(results: Results, curves: str) -> list[Section]:
         ("forest", "Intervals", overview.forest(results)),
         ("curves", "Curves", curves or "<p>No operating points to draw.</p>"),
         ("saving", "Saving against accuracy", _saving(results) if curves else ""),
+        ("parts", "By category and size", by_category.section(results)),
         ("pairs", "Pairs and means", comparisons.pairs(results) + comparisons.means(results)),
         ("cost", "Cost", cost),
         ("bits", "Bits by image", bits),
@@ -120,8 +130,11 @@ def _figure(results: Results, figure: FigureFiles) -> str:
     view = results.view(curves.dataset, curves.model)
     caption = f"{curves.model} on {curves.dataset}" + (f", view {view}" if view else "")
     bands = "; bands are 95 % intervals" if _has_bands(figure) else ""
-    if any(p.change for points in curves.methods.values() for p in points):
+    points = [p for own in curves.methods.values() for p in own]
+    if any(p.change and not p.published for p in points):
         bands += "; hollow points were left out of BD-rates or averaged into the line"
+    if any(p.published for p in points):
+        bands += "; curves that are hollow all along were published, without intervals"
     # As an image, not inline: the identifiers of several SVGs would clash in one document.
     data = base64.b64encode(figure.file("svg").read_bytes()).decode("ascii")
     description = f"{metric} against rate, {caption}: {', '.join(curves.methods)}"

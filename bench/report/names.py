@@ -100,6 +100,9 @@ def _renamed(results: Results, kept: set[str], names: Mapping[str, str]) -> Resu
             for r in results.fidelity
             if r.method in kept
         ],
+        categories=[
+            replace(r, method=of(r.method)) for r in results.categories if r.method in kept
+        ],
     )
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon
 from PIL import Image
 
 from bench.report import captions
@@ -65,13 +65,10 @@ def _draw(axes: Axes, kept: Pictures, picture: KeptPicture, look: Look) -> None:
     axes.imshow(_opened(kept, look.file), extent=extent)
     for mark in sorted(look.marks, key=lambda mark: mark.state):
         if mark.box:
-            x1, y1, x2, y2 = mark.box
             style = "--" if mark.state == "missed" else "-"
             axes.add_patch(
-                Rectangle(
-                    (x1, y1),
-                    x2 - x1,
-                    y2 - y1,
+                Polygon(
+                    mark.corners(),
                     fill=False,
                     edgecolor=COLOURS[mark.state],
                     linestyle=style,

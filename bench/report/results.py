@@ -9,6 +9,7 @@ from bench.results.manifest import Manifest
 from bench.results.names import BD, EQUAL_ACCURACY, MANIFEST, POINTS, UNCOMPRESSED
 from bench.results.rows import (
     BDRow,
+    CategoryRow,
     EqualAccuracyRow,
     FidelityRow,
     MeanRow,
@@ -41,6 +42,7 @@ class Results:
     pairs: list[PairRow] = field(default_factory=list)
     means: list[MeanRow] = field(default_factory=list)
     fidelity: list[FidelityRow] = field(default_factory=list)
+    categories: list[CategoryRow] = field(default_factory=list)
 
     @property
     def interpolation(self) -> str:
@@ -140,6 +142,7 @@ def read(folder: Path) -> Results:
         tables.pairs,
         tables.means,
         tables.fidelity,
+        tables.categories,
     )
 
 

@@ -22,7 +22,7 @@ from bench.report.text import (
     percent,
     with_interval,
 )
-from bench.results.names import UNCOMPRESSED
+from bench.results.names import PUBLISHED, UNCOMPRESSED
 from bench.results.rows import BDRow, EqualAccuracyRow, MeanRow, PairRow, PointRow
 from bench.results.spreadsheet import guarded
 
@@ -348,6 +348,7 @@ _CHANGES = {
     "dominated": "a cheaper point is better: left out of BD-rates",
     "pooled": "averaged with its neighbours for BD-rates, because accuracy falls there",
     "no value": "no value: left out of BD-rates",
+    PUBLISHED: "published, not measured here: no interval",
 }
 
 
@@ -365,7 +366,7 @@ def _value(point: PointRow | None, interval: bool, resamples: int, marks: dict[s
 
 def _withheld(point: PointRow, resamples: int) -> str:
     """Why there is a value and no interval, as far as the counts tell; empty if there is one."""
-    if point.value is None or None not in (point.ci_low, point.ci_high):
+    if point.value is None or point.published or None not in (point.ci_low, point.ci_high):
         return ""
     why = obstacle(point.n_images, resamples)
     return f"no interval: {why or 'the resamples have no value, or are all the same'}"

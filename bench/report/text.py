@@ -66,7 +66,12 @@ def number(value: float | None, digits: int) -> str:
 
 def percent(value: float) -> str:
     """A signed percentage without its sign %: "−12.3", "+85.0", "0.0"."""
-    text = number(value, 1)
+    return signed(value, 1)
+
+
+def signed(value: float, digits: int) -> str:
+    """As `number`, with a plus before what is above zero."""
+    text = number(value, digits)
     return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
 
 

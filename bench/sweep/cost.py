@@ -1,7 +1,6 @@
 """What a run costs, step by step, measured on a few of its pictures on an idle machine."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.models.base import giver_of_losses, predicted_with_losses
+from bench.preprocessors import Preprocessor
+from bench.sweep import timing
 from bench.sweep.plan import Experiment, PlannedModel, Point
 from bench.tasks import TASKS
 
@@ -25,7 +26,7 @@ OVERHEAD = 400
 
 @dataclass(frozen=True)
 class Cost:
-    """One step on one picture: means over the pictures and QPs that were tried."""
+    """One step on one picture: means over the pictures and QPs that it was tried on."""
 
     dataset: str
     step: str
@@ -42,7 +43,11 @@ class Cost:
     """Kept in the cache."""
     parameters: int | None = None
     macs_per_pixel: float | None = None
-    """Multiply–accumulate operations; for preprocessors and models."""
+    """Multiply–accumulate operations; for preprocessors and models, where they were counted."""
+    tries: int = 1
+    """Pictures × QPs that `seconds` is the mean of."""
+    first_call: bool = False
+    """Whether `seconds` is of a network's first call, which also prepares the later ones."""
 
     @property
     def ms_per_megapixel(self) -> float:
@@ -62,9 +67,11 @@ class Estimate:
     """Of the cache."""
 
 
-def measured(experiment: Experiment, pictures: int) -> Iterator[Cost]:
+def measured(experiment: Experiment, pictures: int, bound: float | None = None) -> Iterator[Cost]:
     """Of every preprocessor, codec and model, on pictures spread over the data set.
 
+    A `bound`, in seconds of wall time, is for a quick estimate: once a step took so long it is not
+    tried again, so that of a slow network the first call counts, and operations are not counted.
     Raises ConfigError for a model that cannot be built, DataError for an unreadable picture.
     """
     samples = experiment.dataset.samples
@@ -74,11 +81,12 @@ def measured(experiment: Experiment, pictures: int) -> Iterator[Cost]:
         models = [m for m in experiment.models if m.view == view]
         seen = [models[0].look(rgb) for rgb in shown]
         for method, qps in experiment.grid().items():
-            tried = {qps[0], qps[len(qps) // 2], qps[-1]}
-            points = [p for p in experiment.points if p.method == method and p.qp in tried]
-            yield from _coding(experiment.dataset.name, points, len(qps), seen)
+            own = {p.qp: p for p in experiment.points if p.method == method}
+            # The middle first: where there is time for one QP alone, it stands for all.
+            points = [own[qp] for qp in dict.fromkeys((qps[len(qps) // 2], qps[0], qps[-1]))]
+            yield from _coding(experiment.dataset.name, points, len(qps), seen, bound)
         for model in models:
-            yield _prediction(experiment, model, seen, chosen)
+            yield _prediction(experiment, model, seen, chosen, bound)
 
 
 def estimate(costs: list[Cost], images: int) -> list[Estimate]:
@@ -100,78 +108,108 @@ def estimate(costs: list[Cost], images: int) -> list[Estimate]:
     return found
 
 
-def _coding(dataset: str, points: list[Point], times: int, seen: list[Picture]) -> Iterator[Cost]:
+def _coding(
+    dataset: str, points: list[Point], times: int, seen: list[Picture], bound: float | None
+) -> Iterator[Cost]:
     """Of one method: its preprocessor, its encoder, its decoder."""
     filtered, codec, method = points[0].preprocessor, points[0].codec, points[0].method
-    tries = [(point.qp, rgb) for point in points for rgb in seen]
-    megapixels = float(np.mean([rgb.shape[0] * rgb.shape[1] for rgb in seen])) / 1e6
-    given = tries
+    given = [(point.qp, rgb) for point in points for rgb in seen]
     if filtered is not None:
-        network, on_gpu = _network(filtered), _on_gpu(filtered)
-        filtered(seen[0], points[0].qp)  # whatever is built at the first call
-        macs = _macs(lambda: filtered(seen[0], points[0].qp)) if network else None
-        made, seconds = _timed(lambda: [filtered(rgb, qp) for qp, rgb in tries], on_gpu)
-        given = [(qp, rgb) for (qp, _), rgb in zip(tries, made, strict=True)]
+        given, cost = _preprocessing(dataset, filtered, method, times, given, bound)
+        yield cost
+    coded = timing.each(lambda one: codec.encode(one[1], one[0]), given, False, bound)
+    decoded = timing.each(codec.decode, coded.found, False, bound)
+    kept = float(np.mean([_on_disk(len(data)) for data in coded.found]))
+    for step, timed, n_bytes in (("encode", coded, kept), ("decode", decoded, 0.0)):
         yield Cost(
             dataset,
-            "preprocess",
+            step,
             method,
-            seconds / len(tries),
-            on_gpu,
-            megapixels,
+            timed.seconds,
+            False,
+            _megapixels([rgb for _, rgb in given[: len(timed.found)]]),
             times,
-            _on_disk(32),
-            _parameters(network),
-            None if macs is None else macs / (seen[0].shape[0] * seen[0].shape[1]),
+            n_bytes,
+            tries=len(timed.found),
         )
-    coded, seconds = _timed(lambda: [codec.encode(rgb, qp) for qp, rgb in given], False)
-    kept = float(np.mean([_on_disk(len(data)) for data in coded]))
-    yield Cost(dataset, "encode", method, seconds / len(tries), False, megapixels, times, kept)
-    _, seconds = _timed(lambda: [codec.decode(data) for data in coded], False)
-    yield Cost(dataset, "decode", method, seconds / len(tries), False, megapixels, times)
+
+
+def _preprocessing(
+    dataset: str,
+    filtered: Preprocessor,
+    method: str,
+    times: int,
+    given: list[tuple[int, Picture]],
+    bound: float | None,
+) -> tuple[list[tuple[int, Picture]], Cost]:
+    """What the codec is given, as far as there was time, and what it cost."""
+    network, on_gpu = _network(filtered), _on_gpu(filtered)
+    qp, rgb = given[0]
+    timed = timing.slow_first_call(lambda: filtered(rgb, qp), on_gpu, bound)
+    timed = timed or timing.each(lambda one: filtered(one[1], one[0]), given, on_gpu, bound)
+    given = given[: len(timed.found)]
+    macs = _macs(lambda: filtered(rgb, qp)) if network and bound is None else None
+    cost = Cost(
+        dataset,
+        "preprocess",
+        method,
+        timed.seconds,
+        on_gpu,
+        _megapixels([rgb for _, rgb in given]),
+        times,
+        _on_disk(32),
+        _parameters(network),
+        None if macs is None else macs / (rgb.shape[0] * rgb.shape[1]),
+        len(given),
+        timed.first_call,
+    )
+    return [(qp, made) for (qp, _), made in zip(given, timed.found, strict=True)], cost
 
 
 def _prediction(
-    experiment: Experiment, model: PlannedModel, seen: list[Picture], chosen: list[int]
+    experiment: Experiment,
+    model: PlannedModel,
+    seen: list[Picture],
+    chosen: list[int],
+    bound: float | None,
 ) -> Cost:
     network, dataset = model.network, experiment.dataset
     task = TASKS.get(dataset.task)
     giver = giver_of_losses(network) if task.own_loss and model.loss else None
     targets = task.training_targets(model, dataset) if giver and dataset.labelled else None
 
-    def ask(pictures: list[Picture], places: list[int]) -> Any:
+    def ask(pictures: list[Picture], places: list[int]) -> Sequence[Any]:
         if giver is None or targets is None:
             return network.predict(pictures, model.viewed)
         wanted = [targets[i] for i in places]
-        return predicted_with_losses(network, giver, pictures, wanted, model.viewed)
+        answers = predicted_with_losses(network, giver, pictures, wanted, model.viewed)
+        return [prediction for prediction, _ in answers]
 
-    ask(seen[:1], chosen[:1])  # whatever is built at the first call
-    macs = _macs(lambda: network.predict(seen[:1], model.viewed))
     on_gpu = _on_gpu(network)
-    _, seconds = _timed(lambda: ask(seen, chosen), on_gpu)
-    found = network.predict(seen[:1], model.viewed)[0].to_arrays()
+    timed = timing.slow_first_call(lambda: ask(seen[:1], chosen[:1])[0], on_gpu, bound)
+    timed = timed or timing.together(lambda: list(ask(seen, chosen)), on_gpu)
+    seen = seen[: len(timed.found)]
+    pixels = seen[0].shape[0] * seen[0].shape[1]
+    counted = bound is None
     return Cost(
         dataset.name,
         "predict",
         model.spec.name,
-        seconds / len(seen),
+        timed.seconds,
         on_gpu,
-        float(np.mean([rgb.shape[0] * rgb.shape[1] for rgb in seen])) / 1e6,
+        _megapixels(seen),
         len(experiment.points) + 1,
-        _on_disk(sum(array.nbytes for array in found.values())),
+        _on_disk(sum(array.nbytes for array in timed.found[0].to_arrays().values())),
         _parameters(_network(network)),
-        macs / (seen[0].shape[0] * seen[0].shape[1]),
+        _macs(lambda: network.predict(seen[:1], model.viewed)) / pixels if counted else None,
+        len(seen),
+        timed.first_call,
     )
 
 
-def _timed(run: Callable[[], Any], on_gpu: bool) -> tuple[Any, float]:
-    """Seconds of all threads of this process, in which nothing else happens, or of the GPU."""
-    clock = time.perf_counter if on_gpu else time.process_time
-    started = clock()
-    found = run()
-    if on_gpu:
-        torch.cuda.synchronize()
-    return found, clock() - started
+def _megapixels(pictures: Sequence[Picture]) -> float:
+    """Mean of a picture."""
+    return float(np.mean([rgb.shape[0] * rgb.shape[1] for rgb in pictures])) / 1e6
 
 
 def _macs(run: Callable[[], object]) -> float:

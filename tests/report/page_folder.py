@@ -14,17 +14,26 @@ import bench.report
 from bench.results import pictures
 from bench.results.names import PICTURES, UNCOMPRESSED
 from bench.results.pictures import KeptPicture, Look, Mark
-from bench.results.rows import MeanRow, PairRow, columns
+from bench.results.rows import CategoryRow, MeanRow, PairRow, columns
 
 ANCHOR = "bpg"
 VALUES = {31: 0.299, 37: 0.296, 40: 0.278, 44: 0.253, 48: 0.201}
 BPP = {31: 0.907, 37: 0.452, 40: 0.308, 44: 0.169, 48: 0.085}
+SIZES = ("AP-small", "AP-medium", "AP-large")
 RANGE = "1–10 % below clean"
 Row = dict[str, Any]
 
 
-def write(folder: Path, methods: Sequence[str], models: Sequence[str] = ("yolox_nano",)) -> Path:
-    """`methods` without the anchor; the k-th costs k % more bits than it, the first 20 % fewer."""
+def write(
+    folder: Path,
+    methods: Sequence[str],
+    models: Sequence[str] = ("yolox_nano",),
+    categories: int = 0,
+) -> Path:
+    """`methods` without the anchor; the k-th costs k % more bits than it, the first 20 % fewer.
+
+    With `categories`, as with `analysis.metrics: all`.
+    """
     folder.mkdir()
     factors = {ANCHOR: 1.0} | {m: 0.8 if k == 0 else 1 + k / 100 for k, m in enumerate(methods)}
     about = results_folder.manifest()
@@ -35,7 +44,7 @@ def write(folder: Path, methods: Sequence[str], models: Sequence[str] = ("yolox_
     where = [
         {"dataset": "coco_dev", "task": "det", "model": model, "metric": metric}
         for model in models
-        for metric in ("mAP", "AP50")
+        for metric in ("mAP", "AP50", *(SIZES if categories else ()))
     ]
     write_csv(folder / "points.csv", POINTS, [r for w in where for r in _points(w, factors)])
     write_csv(folder / "bd.csv", BD, [r for w in where for r in _bd(w, factors)])
@@ -43,6 +52,9 @@ def write(folder: Path, methods: Sequence[str], models: Sequence[str] = ("yolox_
     pairs = [r for w in where for r in _pairs(w, factors)]
     write_csv(folder / "pairs.csv", columns(PairRow), pairs)
     write_csv(folder / "means.csv", columns(MeanRow), _means(factors))
+    if categories:
+        rows = [r for model in models for r in _categories(model, factors, categories)]
+        write_csv(folder / "categories.csv", columns(CategoryRow), rows)
     _measured(folder, factors, models)
     if methods:
         _kept(folder, models, methods[0])
@@ -67,6 +79,19 @@ def _points(where: Row, factors: dict[str, float]) -> list[Row]:
         for qp in QPS
     ]  # fmt: skip
     return [shared | row for row in (clean, *coded)]
+
+
+def _categories(model: str, factors: dict[str, float], count: int) -> list[Row]:
+    """The k-th has k objects and loses k times as much as the first would, which is undefined."""
+    where = {"dataset": "coco_dev", "task": "det", "model": model, "metric": "mAP"}
+    coded = [(method, qp, VALUES[qp]) for method in factors for qp in QPS]
+    return [
+        where
+        | {"method": method, "qp": qp, "category": k, "name": f"category {k}", "n": k}
+        | {"value": 0.9 - k * (0.301 - value) / count if k > 1 else ""}
+        for method, qp, value in [(UNCOMPRESSED, "", 0.301), *coded]
+        for k in range(1, count + 1)
+    ]
 
 
 def _rates(percent: float) -> Row:

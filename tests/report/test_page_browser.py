@@ -24,13 +24,15 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "few"
-    return page_folder.report(page_folder.write(folder, ["npp+bpg", "jpeg"], ["fcos", "yolox"]))
+    methods, models = ["npp+bpg", "jpeg"], ["fcos", "yolox"]
+    return page_folder.report(page_folder.write(folder, methods, models, categories=30))
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "many"
-    return page_folder.report(page_folder.write(folder, [f"pre{i}+bpg" for i in range(11)]))
+    methods = [f"pre{i}+bpg" for i in range(11)]
+    return page_folder.report(page_folder.write(folder, methods, categories=80))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_the_slider_shows_more_of_one_picture(visit: Open, few: Path, by: str) -
     after = over.evaluate("e => e.style.clipPath")
     assert before == "inset(0px 0px 0px 50%)"
     assert float(after.rpartition(" ")[2].rstrip("%)")) >= 80
-    states = [r.get_attribute("class") for r in page.locator(".kept .look rect").all()]
+    states = [r.get_attribute("class") for r in page.locator(".kept .look polygon").all()]
     assert {"mark-true", "mark-false", "mark-missed"} == set(states)
 
 
@@ -117,6 +119,44 @@ def test_the_matrix_sorts_and_its_order_is_in_the_address(visit: Open, many: Pat
     again = visit(many, page.url[page.url.index("#") :])
     assert order(again) == as_configured[::-1]
     assert sorted_by(again) == ["none", "descending", "none"]
+
+
+def categories(page: Any) -> list[str]:
+    return page.locator("#parts .tall table").first.locator("tbody th").all_inner_texts()
+
+
+def test_categories_sort_with_the_keyboard_and_come_back_as_written(visit: Open, few: Path) -> None:
+    page = visit(few)
+    as_written = categories(page)
+    assert as_written[0] == "category 30"
+    table = page.locator("#parts .tall table").first
+    wanted = {
+        "0": sorted(as_written),
+        "1": [f"category {k}" for k in range(1, 31)],
+        "3": [*(f"category {k}" for k in range(30, 1, -1)), "category 1"],  # undefined: last
+    }
+    for column, expected in wanted.items():
+        table.locator(f"th[data-sort='{column}'] button").focus()
+        page.keyboard.press("Enter")
+        assert categories(page) == expected
+    again = visit(few, page.url[page.url.index("#") :])
+    assert categories(again) == wanted["3"]
+    again.evaluate("location.hash = '#sort='")
+    assert categories(again) == as_written
+
+
+def test_the_head_of_many_categories_stays_in_sight_and_paper_has_them_all(
+    visit: Open, many: Path
+) -> None:
+    page = visit(many)
+    box = page.locator("#parts .tall").first
+    head = box.locator("thead")
+    box.evaluate("e => { e.scrollTop = 600; }")
+    assert head.bounding_box()["y"] == pytest.approx(box.bounding_box()["y"], abs=1)
+    assert box.bounding_box()["height"] < 600
+    page.emulate_media(media="print")
+    assert box.bounding_box()["height"] > 80 * 10
+    assert box.evaluate("e => getComputedStyle(e).overflowY") == "visible"
 
 
 # --- curves ---------------------------------------------------------------------------------------
@@ -248,6 +288,8 @@ def test_without_scripts_there_are_figures_and_tables(visit: Open, few: Path) ->
     page = visit(few, java_script_enabled=False)
     assert page.locator("figure img").first.is_visible()
     assert page.locator("#matrix table").first.is_visible()
+    assert page.locator("#parts table").first.is_visible()
+    assert categories(page)[0] == "category 30"
     assert not page.locator("#controls").is_visible()
     assert not page.locator("#theme").is_visible()
 
@@ -271,7 +313,7 @@ EVIL = ['"><script>alert(1)</script>', "\u202eRTL שלום", "x" * 200, "naïve 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_any_name_is_a_name(visit: Open, tmp_path: Path) -> None:
-    path = page_folder.report(page_folder.write(tmp_path / "run", EVIL, ["m" * 150]))
+    path = page_folder.report(page_folder.write(tmp_path / "run", EVIL, ["m" * 150], 12))
     page = visit(path, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert curves(page) == 6

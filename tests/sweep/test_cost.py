@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import config as configs
-from bench.cli import main
+from bench.cli import main, tables
 from bench.sweep import cost
 from bench.sweep.plan import plan
 
@@ -63,6 +63,54 @@ def test_every_step_of_a_config_is_measured(config: Path, pictures: Path) -> Non
     assert costs[-1].parameters == sum(p.numel() for p in network.parameters())
     assert costs[-1].macs_per_pixel
     assert costs[-1].macs_per_pixel > 1000
+
+
+def test_a_quick_estimate_tries_what_is_slow_once(
+    config: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = configs.narrowed(configs.load(config), data_root={"": str(pictures)})
+    (experiment,) = plan(described, torch.device("cpu"), None)
+    asked = []
+    for subject, name in [
+        (experiment.models[0].network, "predict"),
+        *((type(p.codec), "encode") for p in experiment.points[::3]),
+    ]:
+        original = getattr(subject, name)
+        monkeypatch.setattr(
+            subject,
+            name,
+            lambda *a, _as=name, _do=original, **k: (asked.append((_as, a[-1])), _do(*a, **k))[1],
+        )
+    costs = list(cost.measured(experiment, 2, bound=0.0))
+    assert [(c.step, c.tries, c.first_call) for c in costs] == [
+        ("encode", 1, False),
+        ("decode", 1, False),
+        ("encode", 1, False),
+        ("decode", 1, False),
+        ("predict", 1, True),
+    ]
+    assert [c.macs_per_pixel for c in costs] == [None] * 5
+    assert [c.times for c in costs] == [3, 3, 3, 3, 7]  # scaled as ever
+    middle = [qps[1] for qps in experiment.grid().values()]
+    assert [qp for name, qp in asked if name == "encode"] == middle
+    assert sum(name == "predict" for name, _ in asked) == 1
+
+
+def test_a_dry_run_shows_the_plan_and_then_says_what_was_timed(
+    config: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables, "QUICK", 0.0)
+    words = ["--config", config, "--data-root", pictures, "--out", tmp_path / "run", "--dry-run"]
+    assert main([*map(str, words)]) == 0
+    said = capsys.readouterr().err
+    told = ["methods and QPs", "estimate for this machine", "core-minutes", "first call"]
+    places = [said.index(words) for words in told]
+    assert places == sorted(places)
+    assert "mini_classifier" in said[places[-1] :]
 
 
 def test_the_command_writes_its_table(

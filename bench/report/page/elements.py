@@ -36,10 +36,12 @@ def unfolded(group: int, rows: int) -> bool:
     return group == 0 or (group < OPEN and rows <= LONG)
 
 
-def scrolled(table: str, label: str) -> str:
-    """A table in a box of its own that is reached and scrolled with the keyboard, too."""
+def scrolled(table: str, label: str, tall: bool = False) -> str:
+    """A table in a box of its own that is reached and scrolled with the keyboard, too; a `tall` one
+    in both directions, under its head."""
+    kind = "scroll tall" if tall else "scroll"
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
+        f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
     )
 
 

@@ -272,7 +272,7 @@ function about(panel) {
   const grey = content.methods.length > COLOURED
     ? " In colour: the anchor, the methods on the Pareto front, and those that are pinned." : "";
   return `Lines are the interpolation that BD-rate integrates; bands are 95 % intervals; hollow points `
-    + `were left out of BD-rates or averaged. Acceptable range: ${content.range}.${area}${grey}`;
+    + `were left out of BD-rates or averaged, or are of a published curve. Acceptable range: ${content.range}.${area}${grey}`;
 }
 
 // --- saving against accuracy ----------------------------------------------------------------------

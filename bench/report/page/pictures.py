@@ -77,9 +77,9 @@ def _image(kept: Pictures, file: str, alt: str) -> str:
 
 def _boxes(picture: KeptPicture, look: Look) -> str:
     drawn = "".join(
-        f'<rect class="mark-{m.state}" x="{m.box[0]:.1f}" y="{m.box[1]:.1f}" '
-        f'width="{m.box[2] - m.box[0]:.1f}" height="{m.box[3] - m.box[1]:.1f}">'
-        f"<title>{escape(m.text)}: {m.state}</title></rect>"
+        f'<polygon class="mark-{m.state}" points="'
+        f'{" ".join(f"{x:.1f},{y:.1f}" for x, y in m.corners())}">'
+        f"<title>{escape(m.text)}: {m.state}</title></polygon>"
         for m in sorted(look.marks, key=lambda m: m.state)  # what is true lies on top
         if m.box is not None
     )

@@ -2,6 +2,7 @@
 
 function sortable(table, number) {
   const body = table.tBodies[0];
+  const written = [...body.rows];
   const heads = [...table.querySelectorAll("th[data-sort]")];
   for (const head of heads) {
     const button = element("button", { type: "button" });
@@ -24,7 +25,7 @@ function sortable(table, number) {
     if (chosen) {
       chosen.setAttribute("aria-sort", direction === "down" ? "descending" : "ascending");
     }
-    order(chosen ? Number(column) : 0, direction === "down" ? -1 : 1);
+    body.append(...(chosen ? order(Number(column), direction === "down" ? -1 : 1) : written));
   }
 
   // Cells without a number come last, either way.
@@ -34,7 +35,7 @@ function sortable(table, number) {
       return text === undefined ? Infinity : sign * Number(text);
     };
     const compare = (a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0);
-    body.append(...[...body.rows].sort(compare));
+    return [...written].sort(compare);
   }
 
   restore();
