@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -133,6 +134,19 @@ def segmenter() -> nn.Module:
 
 
 NETWORKS = {"mini_classifier": classifier, "mini_fcos": detector, "mini_fcn": segmenter}
+
+
+def take_trunk(network: nn.Module, name: str) -> None:
+    """Give one of NETWORKS the trunk of the one that ships as `name`, in place.
+
+    Raises ConfigError where none of that name ships.
+    """
+    path = _default_weights(name)
+    if not path:
+        raise ConfigError(f"trunk: no weights of {name} ship with this package")
+    (trunk,) = (m for m in network.modules() if isinstance(m, _Trunk))
+    shipped = {k.partition("trunk.")[2]: v for k, v in load_file(path).items() if "trunk." in k}
+    trunk.load_state_dict(shipped)
 
 
 def _require(name: str) -> None:

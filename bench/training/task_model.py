@@ -26,6 +26,8 @@ class TaskTraining(BaseModel):
 
     task: str
     network: str
+    trunk: str | None = None
+    """The shipped network whose trunk is gone on with; None begins at random."""
     dataset: dict[str, Any]
     epochs: int = Field(gt=0)
     batch: int = Field(gt=0)
@@ -118,6 +120,8 @@ def train(raw: dict[str, Any], out: Path, device: torch.device, resume: bool) ->
     dataset = pictures.dataset({**config.dataset, "task": config.task})
     torch.manual_seed(config.seed)
     network = mini.NETWORKS[config.network]().to(device)
+    if config.trunk:
+        mini.take_trunk(network, config.trunk)
     steps = len(dataset.samples) // config.batch * config.epochs
     optimiser = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay
