@@ -98,6 +98,8 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> Non
     config = tmp_path / "mkdocs.yml"
     config.write_text((ROOT / "mkdocs.yml").read_text().replace("build/site", "site"))
     shutil.copytree(DOCS, tmp_path / "docs")
+    for page in ROOT.glob("*.md"):  # docs/project has them
+        shutil.copy(page, tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "zensical", "build", "--strict"],
         cwd=tmp_path,

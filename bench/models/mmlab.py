@@ -21,7 +21,7 @@ from bench.models.weights import load_weights
 from bench.registry import existing_file
 
 INSTALL = (
-    "pip install -c constraints.txt -e '.[mmlab]' 'setuptools<80'",
+    "pip install -c constraints.txt -e '.[mmlab]' 'setuptools>=77,<80'",
     "pip install --no-deps --no-build-isolation mmengine==0.10.7 mmcv==2.1.0",
 )
 """The two commands of the README's section on mmdetection and mmpretrain."""
