@@ -141,9 +141,9 @@ def take_trunk(network: nn.Module, name: str) -> None:
 
     Raises ConfigError where none of that name ships.
     """
-    path = _default_weights(name)
+    path = _default_weights(name) if name in NETWORKS else None
     if not path:
-        raise ConfigError(f"trunk: no weights of {name} ship with this package")
+        raise ConfigError(f"trunk: {name!r} does not ship; there are: {', '.join(NETWORKS)}")
     (trunk,) = (m for m in network.modules() if isinstance(m, _Trunk))
     shipped = {k.partition("trunk.")[2]: v for k, v in load_file(path).items() if "trunk." in k}
     trunk.load_state_dict(shipped)

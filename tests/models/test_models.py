@@ -102,7 +102,7 @@ def test_torchvision_detector_gives_the_boxes_of_torchvision(
         np.testing.assert_allclose(prediction.scores, expected["scores"].numpy(), atol=1e-5)
 
 
-def test_shipped_classifier_and_detector_know_mini() -> None:
+def test_shipped_networks_know_mini() -> None:
     """A slice of the test split; the cards have the whole."""
     default = LIBRARIES.get("mini").default_weights
     classifier = load("mini", "mini_classifier", default("mini_classifier"))
@@ -118,6 +118,13 @@ def test_shipped_classifier_and_detector_know_mini() -> None:
         detector.predict([p for p, _ in scenes], viewed=False), [t for _, t in scenes]
     )
     assert TASKS.get("det").score(table, np.ones((1, 32), np.int64))[0, 0] > 0.5
+
+    segmenter = load("mini", "mini_fcn", default("mini_fcn"))
+    maps = [mini.render_segmentation("test", i) for i in range(16)]
+    table = TASKS.get("seg").statistics(
+        segmenter.predict([p for p, _ in maps], viewed=False), [t for _, t in maps]
+    )
+    assert TASKS.get("seg").score(table, np.ones((1, 16), np.int64))[0, 0] > 0.6
 
 
 def test_own_loss_of_the_shipped_detector_falls_with_finer_coding() -> None:

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from bench import codecs
 from bench.datasets import mini
 from bench.errors import BenchError, ConfigError
+from bench.models import mini as mini_models
+from bench.models.base import LIBRARIES
 from bench.preprocessors import make
 from bench.preprocessors.base import load_network
 from bench.training import loop, npp, task_model
@@ -122,11 +124,28 @@ def test_nan_is_refused_with_its_step(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"epochs": 0}, "epochs"), ({"speed": 1}, "speed"), ({"network": "unet"}, "unet")],
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"speed": 1}, "speed"),
+        ({"network": "unet"}, "unet"),
+        ({"trunk": "unet"}, "trunk: 'unet'"),
+    ],
 )
 def test_wrong_training_config(change: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=named):
         task_model.train(TASK | change, tmp_path, CPU, False)
+
+
+def test_a_segmentation_network_begins_with_the_trunk_of_the_detector() -> None:
+    network = mini_models.segmenter()
+    mini_models.take_trunk(network, "mini_fcos")
+    shipped = LIBRARIES.get("mini").default_weights("mini_fcos")
+    assert shipped is not None
+    taken = network.state_dict()
+    held = {k: v for k, v in load_file(shipped).items() if k.startswith("backbone.trunk.")}
+    assert held
+    for name, tensor in held.items():
+        torch.testing.assert_close(taken[name], tensor.to(taken[name].dtype), msg=name)
 
 
 @pytest.mark.parametrize(
