@@ -15,7 +15,9 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -40,6 +42,9 @@ LARGEST_SEED = 2**32 - 1
 MOST_QPS = 1000
 SHOWN = 20
 """Faults in a message."""
+_LIST, _WORD = "[list]", "[word]"
+UNSHOWN = ("[key]", _LIST, _WORD)
+"""What a validator adds to the place of a fault."""
 
 
 def name_fault(name: str, longest: int = LONGEST_NAME) -> str:
@@ -76,6 +81,15 @@ PathText = Annotated[str, AfterValidator(_path)]
 # Strict: a number in quotes, or true for 1, is more likely a mistake than meant.
 Int = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+"""In place of a list of QPs: a pilot chooses them."""
+QPs = Annotated[
+    Annotated[list[Int], Field(min_length=1, max_length=MOST_QPS), Tag(_LIST)]
+    | Annotated[Auto, Tag(_WORD)],
+    Discriminator(lambda given: _WORD if isinstance(given, str) else _LIST),
+]
 
 
 class _Strict(BaseModel):
@@ -124,16 +138,24 @@ class ModelConfig(BaseModel):
 
 class MethodConfig(_Strict):
     """`codec` and `preprocessor`: a mapping with `name` and its options; a codec without options
-    may be its name alone. `qps: null` takes the anchor's."""
+    may be its name alone. `qps: null` takes the anchor's; `qps: auto` lets a pilot choose them,
+    for each method apart."""
 
     codec: str | dict[str, Any]
     preprocessor: dict[str, Any] | None = None
-    qps: list[Int] | None = Field(default=None, min_length=1, max_length=MOST_QPS)
+    qps: QPs | None = None
+
+    @field_validator("qps", mode="before")
+    @classmethod
+    def _list_or_auto(cls, qps: Any) -> Any:
+        if isinstance(qps, str) and qps != AUTO:
+            raise ValueError(f"a list of QPs or {AUTO} is expected")
+        return qps
 
     @field_validator("qps")
     @classmethod
-    def _different(cls, qps: list[int] | None) -> list[int] | None:
-        if twice := _twice(qps or []):
+    def _different(cls, qps: list[int] | Auto | None) -> list[int] | Auto | None:
+        if twice := _twice(qps if isinstance(qps, list) else []):
             raise ValueError(f"{twice[0]} stands twice; different QPs are expected")
         return qps
 
@@ -178,8 +200,14 @@ class ExperimentConfig(_Strict):
                 f"anchor {self.anchor!r} is not one of the methods: {', '.join(self.methods)}"
             )
         if self.methods[self.anchor].qps is None:
-            raise ValueError(f"methods.{self.anchor}.qps: the anchor needs its list of QPs")
+            raise ValueError(
+                f"methods.{self.anchor}.qps: the anchor needs its list of QPs, or auto"
+            )
         return self
+
+    def qps(self, method: str) -> list[int] | Auto:
+        """A method's own, or the anchor's."""
+        return self.methods[method].qps or self.methods[self.anchor].qps or []
 
     @model_validator(mode="after")
     def _expected_scores_exist(self) -> "ExperimentConfig":
@@ -268,7 +296,7 @@ def validate(raw: Any, where: str) -> BenchConfig:
         faults = error.errors(include_url=False)
     lines = []
     for fault in faults[:SHOWN]:
-        key = ".".join(_shown(part) for part in fault["loc"] if part != "[key]") or "the config"
+        key = ".".join(_shown(part) for part in fault["loc"] if part not in UNSHOWN) or "the config"
         given = fault["input"]
         said = "" if isinstance(given, dict | list | tuple) else f" (given: {_cut(repr(given))})"
         lines.append(f"  {key}: {fault['msg'].removeprefix('Value error, ')}{said}")
@@ -532,7 +560,7 @@ def narrowed(
     *,
     tasks: list[str] | None = None,
     methods: list[str] | None = None,
-    qps: list[int] | None = None,
+    qps: list[int] | Auto | None = None,
     data_root: Mapping[str, str] | None = None,
     weights: Mapping[str, str] | None = None,
     random_weights: bool = False,
@@ -541,7 +569,8 @@ def narrowed(
     empty key holds for all. Raises ConfigError."""
     raw = config.model_dump()
     experiments, data_root, weights = raw["experiments"], data_root or {}, weights or {}
-    for option, listed in (("--tasks", tasks), ("--methods", methods), ("--qps", qps)):
+    listed_qps = None if qps == AUTO else qps
+    for option, listed in (("--tasks", tasks), ("--methods", methods), ("--qps", listed_qps)):
         _check_list(option, listed)
     known = sorted({e["task"] for e in experiments})
     _check_keys("--data-root", data_root, known)
@@ -583,12 +612,12 @@ def _chosen(methods: list[str], experiment: dict[str, Any]) -> dict[str, Any]:
     return {m: experiment["methods"][m] for m in methods}
 
 
-def _set_qps(qps: list[int], experiment: dict[str, Any]) -> None:
-    """Of the methods that use the anchor's codec."""
+def _set_qps(qps: list[int] | Auto, experiment: dict[str, Any]) -> None:
+    """A list: of the methods that use the anchor's codec. `auto`: of all, as each gets its own."""
     methods = experiment["methods"]
     codec = _codec_name(methods[experiment["anchor"]]["codec"])
     for method in methods.values():
-        if _codec_name(method["codec"]) == codec:
+        if qps == AUTO or _codec_name(method["codec"]) == codec:
             method["qps"] = qps
 
 

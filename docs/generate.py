@@ -216,8 +216,10 @@ def value(key: str, about: dict[str, Any]) -> str:
     """What a JSON schema lets pass under a key, in words."""
     if "$ref" in about:
         return f"[{key}](#{key})"
-    if "anyOf" in about:
-        return " or ".join(value(key, kind) for kind in about["anyOf"])
+    if kinds := about.get("anyOf") or about.get("oneOf"):
+        return " or ".join(value(key, kind) for kind in kinds)
+    if "const" in about:
+        return f"`{about['const']}`"
     if "enum" in about:
         return " or ".join(f"`{choice}`" for choice in about["enum"])
     if "prefixItems" in about:

@@ -217,6 +217,10 @@ BAD_VALUES: list[tuple[Key, Any, str]] = [
     (QPS, [True], "valid integer"),
     (QPS, ["37"], "valid integer (given: '37')"),
     (QPS, 37, "valid list"),
+    (QPS, {}, "valid list"),
+    (QPS, "37,40", "a list of QPs or auto is expected (given: '37,40')"),
+    (QPS, "Auto", "a list of QPs or auto is expected"),
+    (QPS, ["auto"], "valid integer (given: 'auto')"),
     (EXPECTED, {"dataset": FINGERPRINT, "top1": [0.9, -0.1]}, "greater than or equal to 0"),
     (EXPECTED, {"dataset": FINGERPRINT, "top1": ["0.9", 0.1]}, "valid number"),
     (EXPECTED, {"dataset": FINGERPRINT, "top1": 0.9}, "valid tuple"),
@@ -397,6 +401,23 @@ def test_overrides(tmp_path: Path) -> None:
 )
 def test_values_by_task_or_by_name(text: str | None, found: dict[str, str]) -> None:
     assert per_task("--weights", text, ["net", "net2", "a=b"]) == found
+
+
+def test_qps_that_a_pilot_chooses(tmp_path: Path) -> None:
+    (listed,) = loaded(tmp_path, put(described(), QPS, "auto")).experiments
+    assert (listed.qps("bpg"), listed.qps("jpeg")) == ([33, 39], "auto")
+    config = loaded(tmp_path, described(), "experiments.0.methods.bpg.qps=auto")
+    (whole,) = config.experiments
+    assert (whole.qps("bpg"), whole.qps("jpeg")) == ("auto", "auto")
+    assert BenchConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_auto_on_the_command_line_is_for_every_method(tmp_path: Path) -> None:
+    config = loaded(tmp_path, put(described(), QPS, [5]))
+    (narrow,) = narrowed(config, qps="auto").experiments
+    assert [method.qps for method in narrow.methods.values()] == ["auto", "auto"]
+    (listed,) = narrowed(narrowed(config, qps="auto"), qps=[40]).experiments
+    assert [method.qps for method in listed.methods.values()] == [[40], "auto"]
 
 
 @pytest.mark.parametrize(

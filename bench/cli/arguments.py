@@ -4,7 +4,7 @@ import argparse
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bench.api import MOST_JOBS
 
@@ -19,11 +19,13 @@ def names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def integers(text: str) -> list[int]:
+def qps(text: str) -> list[int] | Literal["auto"]:
     try:
-        return [int(part) for part in names(text)]
+        return "auto" if text == "auto" else [int(part) for part in names(text)]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 37,40,43") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a list like 37,40,43 nor auto"
+        ) from None
 
 
 def percent(text: str) -> float:

@@ -34,10 +34,11 @@ def _list_methods(config: Path | None) -> None:
 
     path = configs.found(config) if config else configs.built_in("mini")
     for e in configs.load(path).experiments:
-        for name, method in e.methods.items():
-            qps = method.qps or e.methods[e.anchor].qps or []
+        for name in e.methods:
+            qps = e.qps(name)
+            listed = qps if isinstance(qps, str) else ", ".join(map(str, qps))
             anchor = "  (anchor)" if name == e.anchor else ""
-            cli.out.print(f"{e.task}  {name}  QP {', '.join(map(str, qps))}{anchor}", markup=False)
+            cli.out.print(f"{e.task}  {name}  QP {listed}{anchor}", markup=False)
 
 
 def _list_registered(registry: "Registry[Any]", lines_of: Callable[[str], list[str]]) -> None:

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import api, cli
-from bench.cli.arguments import folder, integers, jobs, names, percent, positive
+from bench.cli.arguments import folder, jobs, names, percent, positive, qps
 
 if TYPE_CHECKING:
     from bench.cli.arguments import Commands
     from bench.config import BenchConfig
 
-PICTURES = 2
-"""Of each data set that a dry run looks at."""
+QPS = "for the methods that use the anchor's codec; auto: a pilot chooses those of every method"
 
 
 def add(commands: "Commands") -> None:
@@ -22,7 +21,7 @@ def add(commands: "Commands") -> None:
     )
     run.add_argument("--tasks", type=names, help="of the config's, e.g. det,cls")
     run.add_argument("--methods", type=names, help="of the config's, e.g. bpg,jpeg")
-    run.add_argument("--qps", type=integers, help="for the methods that use the anchor's codec")
+    run.add_argument("--qps", type=qps, help=QPS)
     run.add_argument("--data-root", help="DIR, or det=DIR,cls=DIR")
     run.add_argument("--weights", help="FILE, or det=FILE,cls=FILE, or MODEL=FILE,MODEL=FILE")
     untrained = "untrained networks where the config names no weights: tries everything out"
@@ -65,7 +64,8 @@ def main(a: argparse.Namespace) -> None:
         cli.err.print(tables.plan(job.experiments))
     _warn(job.untrained)
     if a.dry_run:
-        cli.err.print(tables.expected(job.experiments), markup=False)
+        for line in tables.expected(job.experiments):
+            cli.err.print(line, markup=False)
         return
     results = api.measured(job, Progress(cli.err, a.quiet))
     for failure in results.failures:

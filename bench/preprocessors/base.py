@@ -44,6 +44,8 @@ class Neural:
     networks: dict[int | None, torch.nn.Module]
     sha256: str
     device: torch.device
+    trained: range | None = None
+    """From the first to the last QP that they were trained for; None where nobody knows."""
 
     def _network(self, qp: int) -> torch.nn.Module:
         if None in self.networks:
@@ -175,10 +177,11 @@ def _neural(name: str, options: dict[str, Any], qps: list[int], device: torch.de
             torch.manual_seed(0)
             network = build(name, "filters", 32).eval().to(device)
         return Neural(name, {None: network}, "random", device)
-    digest, networks = hashlib.sha256(), {}
+    digest, networks, ends = hashlib.sha256(), {}, set[int]()
     for at, file in _files(name, options).items():
         path = weights_path(file)
         networks[at], trained = load_network(name, path, device)
+        ends |= {trained[0], trained[-1]}
         digest.update(f"{at}:".encode() + path.read_bytes())
         outside = [qp for qp in qps if qp not in trained]
         if outside and at is None:
@@ -187,7 +190,7 @@ def _neural(name: str, options: dict[str, Any], qps: list[int], device: torch.de
                 f"QP {', '.join(map(str, outside))} is outside",
                 stacklevel=2,
             )
-    return Neural(name, networks, digest.hexdigest(), device)
+    return Neural(name, networks, digest.hexdigest(), device, range(min(ends), max(ends) + 1))
 
 
 def _files(name: str, options: Mapping[Any, Any]) -> Mapping[int | None, str]:

@@ -63,6 +63,20 @@ class Model(Part):
         return self.view if self.view == "native" else f"model:{self.name}"
 
 
+class Pilot(Part):
+    """How the QPs were chosen that the config leaves open (`qps: auto`): to spread over the
+    accuracies from `top` to `bottom`, shares of the clean score."""
+
+    metric: str
+    top: Number
+    bottom: Number
+    images: tuple[Int, ...]
+    """Indices of those that were tried."""
+    shares: dict[Name, dict[int, Number]]
+    """Method → QP that was tried → metric on these images as a share of the clean one, mean over
+    the models. Methods that are not here have their list from the config."""
+
+
 class Experiment(Part):
     task: str
     dataset: Name
@@ -82,6 +96,8 @@ class Experiment(Part):
     anchor: str
     methods: dict[Name, tuple[Int, ...]]
     """Method → QPs."""
+    pilot: Pilot | None = None
+    """Where a pilot chose QPs."""
     codecs: dict[str, dict[str, str]] = {}
     preprocessors: dict[str, dict[str, str]] = {}
     """Method → fingerprint, here and above; only methods that have one."""
@@ -123,6 +139,19 @@ class Failure(Part):
     error: str
 
 
+class Published(Part):
+    """A curve that was published elsewhere: operating points without the images behind them."""
+
+    method: Name
+    dataset: Name
+    model: Name
+    metric: str
+    points: tuple[tuple[Number, Number], ...]
+    """bpp and the metric's value, by rising bpp."""
+    source: str = ""
+    """The file that it was imported from."""
+
+
 class Git(Part):
     """Of this suite's own checkout."""
 
@@ -160,8 +189,13 @@ class Manifest(Part):
     cached: dict[str, Int] = {}
     """What → how many were computed, and how many more came from the cache."""
     failures: tuple[Failure, ...] = ()
+    published: tuple[Published, ...] = ()
+    """Curves without images, which stand beside the measured methods."""
     timings: dict[str, Number] = {}
     """Seconds."""
+    drawn_from: str = ""
+    """Of what tables and figures were made, see `bench.results.reuse`; empty where `report` made
+    them again."""
     files: dict[str, str] | None = None
     """Relative POSIX path → SHA-256 of what the run wrote, listed when it is published; None in a
     folder of an older version."""

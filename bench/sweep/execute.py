@@ -10,16 +10,18 @@ from bench.errors import BenchError
 from bench.results import manifest
 from bench.sweep.cache import Cache
 from bench.sweep.failures import Failed
+from bench.sweep.looked import Views
 from bench.sweep.plan import CHUNK, Experiment
-from bench.sweep.unit import Failure, Unit, UnitResult, Views, measure, remembered
+from bench.sweep.unit import Failure, Unit, UnitResult, measure, remembered
 from bench.sweep.workers import Workers
 from bench.sweep.workshop import Counts, Setup
 
 Progress = Callable[[str, int], Callable[[int, str], None]]
 """(what is done, how many steps) → a function that is told of steps done, and what to say of it."""
 
-FEW = 16
-"""Units for each that is in flight, below which they are made smaller."""
+FEW, LAST = 16, 2
+"""Units for each that is in flight: below so many they are made smaller, and the last ones smaller
+still, so that they do not leave cores idle."""
 
 FIRST = 8
 """Images of a unit of which not all may fail: then it is not about single images."""
@@ -27,6 +29,10 @@ FIRST = 8
 DIED = Failed(
     "worker", "the worker process that had it ended (out of memory, or a crash in a decoder)"
 )
+
+
+def _by_point(unit: Unit) -> list[Unit]:
+    return [replace(unit, points=(place,)) for place in unit.points]
 
 
 def steps(unit: Unit) -> int:
@@ -45,7 +51,7 @@ class Run:
         progress: Progress,
         max_failures: float,
     ) -> None:
-        self.experiments = experiments
+        self.experiments = list(experiments)
         self.counts = Counts(Counter(coded=0, predicted=0), Counter(coded=0, predicted=0))
         self.failures: list[manifest.Failure] = []
         self._measure = partial(measure, setup)
@@ -60,33 +66,35 @@ class Run:
         dataset = self.experiments[number].dataset
         n = len(dataset.samples)
         units = [Unit(number, k, min(k + CHUNK, n)) for k in range(0, n, CHUNK)]
-        advance = self._started(units, f"{dataset.name}: uncompressed images")
-        yield from self._stream(units, advance)
+        yield from self.units(units, f"{dataset.name}: uncompressed images")
 
     def points(self, views: Sequence[Sequence[Views | None]]) -> Iterator[UnitResult]:
         """Every operating point of every experiment, whose views are given, in any order."""
         chunks = [
-            Unit(number, k, k + len(chunk), self._places(number), chunk)
+            Unit(number, k, k + len(chunk), self.experiments[number].places, chunk)
             for number, seen in enumerate(views)
             for k in range(0, len(seen), CHUNK)
             if any(chunk := tuple(seen[k : k + CHUNK]))
         ]
         few = len(chunks) < FEW * self._workers.in_flight
         units = [part for chunk in chunks for part in self._by_method(chunk)] if few else chunks
-        advance, missing = self._started(units, "operating points"), []
+        last = len(units) - LAST * self._workers.in_flight
+        units[max(0, last) :] = [part for unit in units[max(0, last) :] for part in _by_point(unit)]
+        yield from self.units(units, "operating points")
+
+    def units(self, units: list[Unit], what: str) -> Iterator[UnitResult]:
+        """In any order. What is known is read here: that takes less than to hand it on."""
+        advance, missing = self._started(units, what), []
         for unit in units:
-            found = self._remembered(unit) if self._workers.apart else None
+            found = self._remembered(unit)
             if found is None:
                 missing.append(unit)
             else:
                 yield self._taken(found, advance)
         yield from self._stream(missing, advance)
 
-    def _places(self, number: int) -> tuple[int, ...]:
-        return tuple(range(len(self.experiments[number].points)))
-
     def _by_method(self, unit: Unit) -> list[Unit]:
-        """The same in smaller units, so that the last ones do not leave cores idle."""
+        """The same in smaller units."""
         points = self.experiments[unit.experiment].points
         groups = groupby(unit.points, lambda place: points[place].method)
         return [replace(unit, points=tuple(places)) for _, places in groups]

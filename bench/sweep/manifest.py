@@ -73,10 +73,14 @@ def _experiment(e: plan.Experiment) -> Experiment:
         metrics={m.name: m.describe() for m in e.task.metrics},
         categories=e.dataset.categories if e.wider else {},
         anchor=e.config.anchor,
-        methods={method: tuple(qps) for method, qps in e.grid().items()},
+        methods=_grid(e),
         codecs={p.method: p.codec.fingerprint() for p in e.points},
         preprocessors={p.method: p.preprocessor.fingerprint() for p in e.points if p.preprocessor},
     )
+
+
+def _grid(e: plan.Experiment) -> dict[str, tuple[int, ...]]:
+    return {method: tuple(qps) for method, qps in e.grid().items()}
 
 
 def completed(
@@ -87,8 +91,14 @@ def completed(
         update={
             "status": "complete",
             "experiments": tuple(
-                e.model_copy(update={"dataset_fingerprint": fingerprints[e.dataset]})
-                for e in begun.experiments
+                e.model_copy(
+                    update={
+                        "dataset_fingerprint": fingerprints[e.dataset],
+                        "methods": _grid(measured),
+                        "pilot": measured.pilot,
+                    }
+                )
+                for e, measured in zip(begun.experiments, measure.experiments, strict=True)
             ),
             "computed": dict(measure.counts.computed),
             "cached": dict(measure.counts.cached),

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,10 +15,13 @@ import torch
 from bench import codecs, datasets, models, preprocessors
 from bench.codecs.base import Codec, prepare, says
 from bench.config import (
+    AUTO,
+    MOST_QPS,
     BenchConfig,
     DatasetConfig,
     Expected,
     ExperimentConfig,
+    MethodConfig,
     ModelConfig,
     name_fault,
 )
@@ -26,6 +30,7 @@ from bench.datasets.views import native
 from bench.errors import ConfigError
 from bench.models.base import RANDOM, Library, ModelSpec, Stated, TaskModel, View, sha256
 from bench.preprocessors import Preprocessor
+from bench.results.manifest import Pilot
 from bench.sweep import cache
 from bench.tasks import TASKS, Agreement, Scored
 
@@ -132,6 +137,11 @@ class Experiment:
     points: list[Point]
     wider: bool
     """Whether it is scored by the wider metrics, too."""
+    chosen: tuple[int, ...] | None = None
+    """Places of the points that results are of; None: of all, or of those that a pilot will
+    choose."""
+    pilot: Pilot | None = None
+    """How they were chosen."""
 
     @property
     def task(self) -> Scored[Any, Any]:
@@ -172,29 +182,68 @@ class Experiment:
     def expected(self) -> Expected | None:
         return self.config.expected
 
+    @property
+    def auto(self) -> list[str]:
+        """Methods whose QPs a pilot chooses; their points are at every QP that it may."""
+        return [m for m in self.config.methods if self.config.qps(m) == AUTO]
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Of the points that results are of."""
+        return tuple(range(len(self.points))) if self.chosen is None else self.chosen
+
     def grid(self) -> dict[str, list[int]]:
         """Method → its QPs, ascending."""
-        grouped = itertools.groupby(self.points, lambda p: p.method)
+        points = [self.points[place] for place in self.places]
+        grouped = itertools.groupby(points, lambda p: p.method)
         return {method: [p.qp for p in points] for method, points in grouped}
 
 
 def _points(config: ExperimentConfig, device: torch.device) -> list[Point]:
-    anchor_qps = config.methods[config.anchor].qps
-    points = []
-    for name, method in config.methods.items():
-        codec, qps = codecs.make(method.codec), sorted(set(method.qps or anchor_qps or []))
-        preprocessor = (
-            preprocessors.make(method.preprocessor, qps, device) if method.preprocessor else None
+    return [point for name in config.methods for point in _points_of(name, config, device)]
+
+
+def _points_of(name: str, config: ExperimentConfig, device: torch.device) -> list[Point]:
+    method, given = config.methods[name], config.qps(name)
+    codec = codecs.make(method.codec)
+    if given == AUTO:
+        return _open_points(name, method, codec, device)
+    qps = sorted(set(given))
+    preprocessor = (
+        preprocessors.make(method.preprocessor, qps, device) if method.preprocessor else None
+    )
+    for qp in qps:
+        if qp not in codec.qps:
+            raise ConfigError(
+                f"methods.{name}.qps: {qp} is not a QP of codec {codec.name!r}: {says(codec.qps)}"
+            )
+    prepare(codec, qps)
+    return [Point(name, codec, qp, preprocessor) for qp in qps]
+
+
+def _open_points(
+    name: str, method: MethodConfig, codec: Codec, device: torch.device
+) -> list[Point]:
+    """At every QP that a pilot may choose: the codec's, as far as a network before it was trained
+    for them."""
+    if len(codec.qps) > MOST_QPS:
+        raise ConfigError(
+            f"methods.{name}.qps: {AUTO} looks through at most {MOST_QPS} QPs, codec "
+            f"{codec.name!r} has {len(codec.qps):,}; give a list"
         )
-        for qp in qps:
-            if qp not in codec.qps:
-                raise ConfigError(
-                    f"methods.{name}.qps: {qp} is not a QP of codec {codec.name!r}: "
-                    f"{says(codec.qps)}"
-                )
-            points.append(Point(name, codec, qp, preprocessor))
-        prepare(codec, qps)
-    return points
+    qps, preprocessor = list(codec.qps), None
+    if method.preprocessor:
+        with warnings.catch_warnings(action="ignore"):  # of QPs that are left out here
+            preprocessor = preprocessors.make(method.preprocessor, qps, device)
+        trained = getattr(preprocessor, "trained", None) or qps
+        qps = [qp for qp in qps if qp in trained]
+        if not qps:
+            raise ConfigError(
+                f"methods.{name}.qps: {AUTO}: its preprocessor was trained for QP {says(trained)}, "
+                f"none of which codec {codec.name!r} has: {says(codec.qps)}"
+            )
+    prepare(codec, qps)
+    return [Point(name, codec, qp, preprocessor) for qp in qps]
 
 
 def _dataset(config: DatasetConfig, task: str) -> Dataset:

@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,12 @@ from bench.results import manifest as manifests
 from bench.results.manifest import Manifest
 from bench.results.names import COSTS, IMAGES, MANIFEST, UNCOMPRESSED, statistics_path
 from bench.results.rows import write_costs, write_images
-from bench.sweep import manifest
+from bench.sweep import manifest, pilot
 from bench.sweep.execute import Run
+from bench.sweep.looked import Views
 from bench.sweep.plan import Experiment, PlannedModel, Point
 from bench.sweep.spill import Spill
-from bench.sweep.unit import UnitResult, Views
+from bench.sweep.unit import UnitResult
 
 Say = Callable[[str], None]
 
@@ -178,6 +178,9 @@ def run(
         ]
         timings["uncompressed"] = time.perf_counter() - started
         started = time.perf_counter()
+        if pilot.choose(measure, seen, lambda n, m: spill.table((n, m, None, None)), say):
+            timings["pilot"] = time.perf_counter() - started
+            started = time.perf_counter()
         _points(seen, measure, spill, out)
         timings["points"] = time.perf_counter() - started
     fingerprints = {
@@ -229,12 +232,13 @@ def _points(seen: list[list[Views | None]], measure: Run, spill: Spill, out: Pat
     and costs."""
     for result in measure.points(seen):
         number = result.unit.experiment
-        coded = pa.Table.from_pylist([asdict(row) for row in result.coded], schema=CODED)
+        coded = pa.Table.from_pylist([vars(row) for row in result.coded], schema=CODED)
         spill.add((number, "coded"), result.unit.start, coded)
         _spill_rows(number, result, spill)
     for number, experiment in enumerate(measure.experiments):
         for model in experiment.models:
-            for point in experiment.points:
+            for place in experiment.places:
+                point = experiment.points[place]
                 table = spill.table((number, model.spec.name, point.method, point.qp))
                 _write_statistics(out, table, experiment, model, point)
     numbered = list(enumerate(measure.experiments))
@@ -247,5 +251,5 @@ def _points(seen: list[list[Views | None]], measure: Run, spill: Spill, out: Pat
 def _spill_rows(number: int, result: UnitResult, spill: Spill) -> None:
     for where, table in result.statistics.items():
         spill.add((number, *where), result.unit.start, table)
-    costs = pa.Table.from_pylist([asdict(row) for row in result.costs], schema=SPENT)
+    costs = pa.Table.from_pylist([vars(row) for row in result.costs], schema=SPENT)
     spill.add((number, "costs"), result.unit.start, costs)
