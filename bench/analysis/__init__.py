@@ -9,7 +9,8 @@ from bench.analysis.fidelity import fidelity_rows
 from bench.analysis.means import mean_rows
 from bench.analysis.pairs import against_anchor, bd_rows, pair_rows
 from bench.analysis.prepared import prepared
-from bench.analysis.results import load
+from bench.analysis.published import published_rows
+from bench.analysis.results import Results, load
 from bench.results.rows import Tables
 
 __all__ = ["analyse"]
@@ -23,7 +24,13 @@ def analyse(results_folder: Path) -> Tables:
     folder that is missing, unfinished, damaged or of another schema, OSError where it cannot be
     written.
     """
-    results = load(results_folder)
+    tables = tabulated(load(results_folder))
+    tables.write(results_folder)
+    return tables
+
+
+def tabulated(results: Results) -> Tables:
+    """The rows of all tables. Raises ResultsError."""
     measurements = [
         measure(results, experiment, model)
         for experiment in results.manifest.experiments
@@ -33,14 +40,13 @@ def analyse(results_folder: Path) -> Tables:
     curves = prepared(measurements, analysis)
     compared = against_anchor(curves)
     equal = equal_accuracy_rows(curves)
-    tables = Tables(
-        points=point_rows(measurements, analysis.policy),
-        bd=bd_rows(compared),
-        equal_accuracy=equal,
+    published = published_rows(results.manifest.published, curves)
+    return Tables(
+        points=point_rows(measurements, analysis.policy) + published.points,
+        bd=bd_rows(compared) + published.bd,
+        equal_accuracy=equal + published.equal,
         pairs=pair_rows(curves),
         means=mean_rows(compared),
         fidelity=fidelity_rows(results, measurements, equal),
         categories=category_rows(results, measurements),
     )
-    tables.write(results_folder)
-    return tables

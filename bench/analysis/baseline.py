@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.analysis import fingerprints
 from bench.analysis.bootstrap import too_few
+from bench.analysis.costs import speeds
 from bench.analysis.curves import Curve, measure, prepare
 from bench.analysis.results import Results, check_images, load
 from bench.results import baseline as files
@@ -79,6 +80,13 @@ class Side:
     tolerances: dict[str, dict[str, float]] = field(default_factory=dict)
     """Data set → metric → how far accuracy may differ across machines."""
     notes: tuple[str, ...] = ()
+
+    def measured(self) -> Results:
+        """Raises ResultsError where there are no statistics."""
+        if self.results is None:
+            missing = "; ".join(self.notes) or "it holds published curves alone"
+            raise ResultsError(f"{self.path}: nothing of single images is there: {missing}")
+        return self.results
 
     def models(self) -> Iterator[tuple[Experiment, Model]]:
         for experiment in self.manifest.experiments:
@@ -169,19 +177,24 @@ def write(folder: Path, file: Path) -> list[Path]:
     if file.suffix != ".json":
         raise ResultsError(f"{file}: a baseline file is called NAME.json")
     side = _folder(folder)
-    manifest = side.manifest
+    results, manifest = side.measured(), side.manifest
     if not list(side.models()):
         raise ResultsError(f"{folder / MANIFEST}: experiments: empty, nothing was measured")
     device = manifest.device or Device()
     baseline = Baseline(
+        name=manifest.name,
         analysis=manifest.analysis,
         environment=Environment(
             versions=manifest.versions, device=Machine(kind=device.kind, name=device.name)
         ),
         experiments=tuple(_described(side, e) for e in manifest.experiments),
         failures=manifest.failures,
+        random_weights=manifest.random_weights,
+        published=manifest.published,
     )
-    return files.write(file, baseline, _tables(side))
+    written = files.write(file, baseline, _tables(side, results))
+    spent = speeds(results)
+    return [*written, files.write_costs(file, spent)] if spent else written
 
 
 def _described(side: Side, experiment: Experiment) -> files.Experiment:
@@ -227,13 +240,11 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
 
 
-def _tables(side: Side) -> dict[str, pa.Table]:
+def _tables(side: Side, results: Results) -> dict[str, pa.Table]:
     """The bits of every image, and the statistics by task."""
-    if side.results is None:
-        raise ResultsError(f"{side.path}: a baseline is made from a results folder")
-    images = side.results.images[RATES].sort_values(RATES[:5], ignore_index=True)
+    images = results.images[RATES].sort_values(RATES[:5], ignore_index=True)
     tables = {"images": pa.Table.from_pandas(images, preserve_index=False)}
-    statistics = side.results.statistics
+    statistics = results.statistics
     for task in sorted({e.task for e in side.manifest.experiments}):
         further = _further(scored(task), lambda t: t.statistics([], []).schema.names)
         parts = [
@@ -274,6 +285,9 @@ def _file(path: Path) -> Side:
         experiments=tuple(
             _with_images(path, e, baseline.failures, tables) for e in baseline.experiments
         ),
+        name=baseline.name,
+        random_weights=baseline.random_weights,
+        published=baseline.published,
         analysis=baseline.analysis,
         failures=baseline.failures,
         versions=baseline.environment.versions,

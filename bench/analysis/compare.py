@@ -107,7 +107,7 @@ def _one_sided(key: tuple[str, str, str], method: str, in_baseline: bool) -> Row
 
 def _notes(before: Side, after: Side) -> tuple[str, ...]:
     notes = [*before.notes, *after.notes]
-    moved = _elsewhere(before, after)
+    moved = elsewhere(before, after)
     if moved:
         notes.append("the environment differs: " + "; ".join(map(str, moved)))
     ours, theirs = (s.manifest.analysis.model_dump() for s in (before, after))
@@ -118,7 +118,7 @@ def _notes(before: Side, after: Side) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _elsewhere(before: Side, after: Side) -> tuple[Difference, ...]:
+def elsewhere(before: Side, after: Side) -> tuple[Difference, ...]:
     """What both environments have, in different versions; what one lacks, it did not need."""
     ours, theirs = environment(before.manifest), environment(after.manifest)
     return differences(
@@ -382,13 +382,13 @@ class _Pair:
             np.isclose(before.points[method][qp][0][0], bpp[0], CLOSE, 0)
             for qp, (bpp, _) in after.points[method].items()
         )
-        elsewhere = bool(_elsewhere(self.before, self.after))
-        if equal_bits and elsewhere and self._within_tolerance(method, before, after):
+        moved = bool(elsewhere(self.before, self.after))
+        if equal_bits and moved and self._within_tolerance(method, before, after):
             said = "the bits are equal, the accuracy within the tolerance across machines"
             return "same", [*why, said]
         said = (
             f"no fingerprint of the method changed, the {'accuracy' if equal_bits else 'bits'} did"
-            + (": the environment differs" if elsewhere else ": code outside them, or chance")
+            + (": the environment differs" if moved else ": code outside them, or chance")
         )
         return verdict, [*why, said]
 

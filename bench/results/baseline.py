@@ -1,12 +1,14 @@
 """A baseline's files: fingerprints and operating points in `NAME.json`, tables in Parquet beside.
 
 `NAME.<task>.parquet` holds the statistics of every operating point, `NAME.images.parquet` the bits
-of every image; the JSON lists their SHA-256.
+of every image; the JSON lists their SHA-256. `NAME.costs.json` has what coding took. It differs
+from run to run, so it stands apart, and all else is the same without it.
 """
 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,12 +26,16 @@ from bench.results.files import (
     read_json,
     validated,
 )
-from bench.results.manifest import Analysis, Failure, Int, Machine
+from bench.results.manifest import Analysis, Failure, Int, Machine, Number, Published
 from bench.results.manifest import Experiment as MeasuredExperiment
 from bench.results.manifest import Model as MeasuredModel
 from bench.results.rows import IMAGE_KINDS
 
-FORMAT, VERSION = "rabench baseline", 1
+FORMAT, VERSION = "rabench baseline", 2
+"""Version 1 has no names, notes, untrained networks and published curves."""
+READ = (1, 2)
+COSTS = ".costs.json"
+"""In place of `.json`."""
 
 RATES = ["dataset", "view", "method", "qp", "index", "image", "bits", "width", "height"]
 """Columns of the images' table."""
@@ -55,8 +61,6 @@ class Experiment(MeasuredExperiment):
     """The images' names stand in the table of images."""
 
     images: tuple[str, ...] = Field(default=(), exclude=True)
-    limited: bool = Field(default=False, exclude=True)
-    notes: tuple[str, ...] = Field(default=(), exclude=True)
     categories: dict[int, str] = Field(default={}, exclude=True)
     models: tuple[Model, ...]
     tolerance: dict[str, Annotated[float, Field(ge=0)]]
@@ -70,15 +74,37 @@ class Environment(Part):
 
 class Baseline(Part):
     format: Literal["rabench baseline"] = "rabench baseline"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
+    name: str = ""
     analysis: Analysis
     environment: Environment
     experiments: tuple[Experiment, ...]
     failures: tuple[Failure, ...]
+    random_weights: tuple[str, ...] = ()
+    """Models and methods whose networks are untrained."""
+    published: tuple[Published, ...] = ()
     statistics: dict[str, str] = {}
     """File beside this one → its SHA-256."""
     checksum: str = ""
     """Of all the rest."""
+
+
+class Speed(Part):
+    """What a step of coding took, all operating points and images together."""
+
+    dataset: str
+    view: str
+    """`native`, or `model:<name>`."""
+    method: str
+    stage: str
+    """preprocess, encode or decode."""
+    ms_per_megapixel: Number
+
+
+class Costs(Part):
+    format: Literal["rabench costs"] = "rabench costs"
+    version: Literal[1] = 1
+    speeds: tuple[Speed, ...]
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -97,18 +123,31 @@ def write(path: Path, baseline: Baseline, tables: dict[str, pa.Table]) -> list[P
 
 
 def _write_table(path: Path, table: pa.Table) -> Path:
-    # Scores are the bulk; split into their bytes they compress best.
-    split = {"score": "BYTE_STREAM_SPLIT"} if "score" in table.column_names else None
+    # Floats are the bulk; split into their bytes they compress best, and positions as differences.
+    encoded = {f.name: "BYTE_STREAM_SPLIT" for f in table.schema if pa.types.is_floating(f.type)}
+    encoded |= {
+        f.name: "DELTA_BINARY_PACKED"
+        for f in table.schema
+        if f.name in ("image", "index") and pa.types.is_integer(f.type)
+    }
     with atomic(path) as part:
         pq.write_table(
             table.replace_schema_metadata(None),
             part,
             compression="zstd",
             compression_level=19,
-            use_dictionary=[name for name in table.column_names if name != "score"],
-            column_encoding=split,
+            use_dictionary=[name for name in table.column_names if name not in encoded],
+            column_encoding=encoded or None,
         )
     return path
+
+
+def write_costs(path: Path, speeds: Sequence[Speed]) -> Path:
+    """Beside the baseline `path`. Raises OSError."""
+    file = path.with_suffix(COSTS)
+    text = json.dumps(Costs(speeds=tuple(speeds)).model_dump(mode="json"), indent=1)
+    write_text(file, text + "\n")
+    return file
 
 
 def labelled(table: pa.Table, dataset: str, model: str, method: str, qp: int | None) -> pa.Table:
@@ -141,11 +180,7 @@ def read(path: Path) -> Baseline:
         ) from None
     if content.get("format") != FORMAT:
         raise ResultsError(f"{path}: format: this is no baseline of `run_bench.py baseline`")
-    if content.get("version") != VERSION:
-        raise ResultsError(
-            f"{path}: version: {content.get('version')!r}, this rabench reads {VERSION}; make "
-            "the baseline anew"
-        )
+    _require_version(path, content.get("version"))
     if content.get("checksum") != checksum(content):
         raise ResultsError(
             f"{path}: checksum: it does not fit the rest of the file, which was edited by hand, "
@@ -154,10 +189,33 @@ def read(path: Path) -> Baseline:
     return validated(Baseline, content, path)
 
 
+def _require_version(path: Path, version: object) -> None:
+    if version in READ and not isinstance(version, bool):
+        return
+    newer = isinstance(version, int) and version > max(READ)
+    raise ResultsError(
+        f"{path}: version: {version!r}, this rabench reads {' and '.join(map(str, READ))}; "
+        + ("a newer one wrote it: update rabench, or " if newer else "")
+        + "make the baseline anew"
+    )
+
+
+def read_costs(path: Path) -> tuple[Speed, ...]:
+    """Of the baseline `path`; none where there is no such file. Raises ResultsError."""
+    file = path.with_suffix(COSTS)
+    try:
+        content = read_json(file, "list of costs")
+    except FileNotFoundError:
+        return ()
+    return validated(Costs, content, file).speeds
+
+
 def read_tables(path: Path, baseline: Baseline) -> tuple[dict[str, pa.Table], tuple[str, ...]]:
     """By task, and `images`; nothing at all, and a note, if one is not there. Raises
     ResultsError."""
-    tables = {}
+    tables: dict[str, pa.Table] = {}
+    if not baseline.experiments:
+        return tables, ()
     for name, digest in baseline.statistics.items():
         if not re.fullmatch(r"[^/\\]+\.parquet", name):
             raise ResultsError(f"{path}: statistics.{name}: this is no Parquet file beside it")

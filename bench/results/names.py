@@ -20,6 +20,9 @@ OWN = (LOCK, UNFINISHED, FINISHED)
 UNCOMPRESSED = "uncompressed"
 """The method name of the clean score: the pictures as the data set holds them."""
 
+PUBLISHED = "published"
+"""What the change of a point begins with that was not measured but published."""
+
 PLAIN = frozenset(" !()+,-._=@")
 """Characters kept besides letters and digits."""
 

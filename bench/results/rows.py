@@ -25,6 +25,7 @@ from bench.results.names import (
     MEANS,
     PAIRS,
     POINTS,
+    PUBLISHED,
 )
 from bench.results.spreadsheet import guarded, unguarded
 
@@ -100,10 +101,16 @@ class PointRow:
     bca_low: float | None
     bca_high: float | None
     change: str
-    """What the policy did to the point before BD-rates; empty for nothing."""
+    """What the policy did to the point before BD-rates; empty for nothing. It begins with
+    `published` where the point was not measured; there, `qp` counts from the finest point."""
     curve_bpp: float | None
     curve_value: float | None
     """Where BD-rates see it: None if it was dropped, the mean of its pool if it was pooled."""
+
+    @property
+    def published(self) -> bool:
+        """Whether it was not measured."""
+        return self.change.startswith(PUBLISHED)
 
 
 @dataclass(frozen=True)
