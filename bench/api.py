@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from bench.config import BenchConfig
     from bench.progress import Progress
+    from bench.protocols import Protocol
     from bench.results.manifest import Manifest
     from bench.sweep.cache import Cache
     from bench.sweep.plan import Experiment
@@ -59,14 +60,17 @@ def run(
     max_failures: float = 0.01,
     settings: Sequence[str] = (),
     quiet: bool = False,
+    protocol: str | None = None,
 ) -> "Results":
     """Measure, analyse and draw: the command `run`, whose options have the same names.
 
     config: a file, the name of a config that ships, or the same as a dictionary; by default the
     built-in set. data_root, weights: one path, or a dictionary by task (weights: or by model). out:
     results/<the config's name>, or results/run; cache: .cache beside it. max_failures: the share of
-    images, 0 … 1. settings: changes of the config such as "analysis.resamples=2000". Progress goes
-    to stderr unless `quiet`; images left out and untrained networks are warnings.
+    images, 0 … 1. settings: changes of the config such as "analysis.resamples=2000". protocol: the
+    name of one that the run has to meet; without a config, what it describes is run, and no image
+    may fail. Progress goes to stderr unless `quiet`; images left out and untrained networks are
+    warnings.
 
     Raises ConfigError or DataError before anything is measured for what could not run to its end,
     BenchError later; what was measured until then is kept, and the same call goes on from there.
@@ -75,12 +79,17 @@ def run(
     from bench.boundary import settled
 
     settled()
-    if config is None:
+    name = "run"
+    if config is None and protocol is None:
         config = configs.built_in("mini")
     elif isinstance(config, str | os.PathLike):
         config = configs.found(Path(config))
+    if isinstance(config, Path):
+        name = config.stem
+    elif config is None:
+        name = str(protocol)
     narrowed = configs.narrowed(
-        configs.load(config, settings),
+        described(config, protocol, settings),
         tasks=_listed(tasks),
         methods=_listed(methods),
         qps=list(qps) if qps is not None and not isinstance(qps, str) else qps,
@@ -88,7 +97,6 @@ def run(
         weights=_by_name(weights),
         random_weights=random_weights,
     )
-    name = config.stem if isinstance(config, Path) else "run"
     job = planned(
         narrowed,
         out=out or Path("results", name),
@@ -99,8 +107,23 @@ def run(
         backend=backend,
         scheduler=scheduler,
         max_failures=max_failures,
+        protocol=protocol,
     )
     return _told(job, quiet)
+
+
+def described(
+    config: "Path | Mapping[str, Any] | BenchConfig | None",
+    protocol: str | None,
+    settings: Sequence[str] | None,
+) -> "BenchConfig":
+    """The config, or without one what the protocol has. Raises ConfigError."""
+    from bench import config as configs
+    from bench import protocols
+
+    if config is not None:
+        return configs.load(config, settings)
+    return protocols.config(protocols.load(protocol or ""), settings)
 
 
 def _told(job: "Job", quiet: bool) -> "Results":
@@ -132,6 +155,7 @@ class Job:
     backend: str
     scheduler: str | None
     max_failures: float
+    protocol: "Protocol | None" = None
 
     @property
     def untrained(self) -> str:
@@ -153,14 +177,17 @@ def planned(
     backend: str,
     scheduler: str | None,
     max_failures: float,
+    protocol: str | None = None,
 ) -> Job:
     """Check everything. Raises ConfigError or DataError for what could not run to its end."""
     from joblib import cpu_count
 
+    from bench import protocols
     from bench.results import folder as folders
-    from bench.sweep import plan
+    from bench.sweep import manifest, plan
     from bench.sweep.cache import Cache
 
+    held_to = protocols.load(protocol) if protocol is not None else None
     _require_whole("limit", limit, 1, MOST_IMAGES)
     _require_whole("jobs", jobs, 1, MOST_JOBS)
     _require_one_of("backend", backend, BACKENDS)
@@ -175,8 +202,13 @@ def planned(
     data = [e.dataset for e in config.experiments]
     folders.require_outside(out, [(d.format, d.root) for d in data if d.root])
     experiments = plan.plan(config, on, limit)
+    if held_to:
+        protocols.require(held_to, manifest.started("", config, experiments, on))
+        max_failures = 0  # with an image less they are not the same images
     n = jobs or cpu_count()
-    return Job(config, experiments, out, store, limit, on, n, backend, scheduler, max_failures)
+    return Job(
+        config, experiments, out, store, limit, on, n, backend, scheduler, max_failures, held_to
+    )
 
 
 def measured(job: Job, progress: "Progress") -> "Results":
@@ -197,7 +229,7 @@ def measured(job: Job, progress: "Progress") -> "Results":
     ):
         measure = execute.Run(setup, job.experiments, there, progress.start, job.max_failures)
         name = place.root.name
-        run.run(job.config, measure, job.device, place.work, name, progress.say)
+        run.run(job.config, measure, job.device, place.work, name, progress.say, job.protocol)
         progress.say("analysing and drawing")
         try:
             drawn_from = reuse.drawn_from(place.work, versions.here())
@@ -300,9 +332,11 @@ class Results:
     @property
     def failures(self) -> list[str]:
         """A sentence on each failure of an image, which is left out everywhere."""
+        from bench.results.names import point_name
+
         said = []
         for f in self.manifest.failures:
-            point = f"{f.method} at QP {f.qp}" if f.method else "as it is"
+            point = "as it is" if f.qp is None else f"{f.method} at {point_name(f.qp)}"
             who = f"{f.model}, " if f.model else ""
             said.append(
                 f"{f.dataset}: {f.image} is left out everywhere "

@@ -40,6 +40,7 @@ MOST_RESAMPLES = 10_000
 in memory (400 MB)."""
 LARGEST_SEED = 2**32 - 1
 MOST_QPS = 1000
+MOST_RATES = 20
 SHOWN = 20
 """Faults in a message."""
 _LIST, _WORD = "[list]", "[word]"
@@ -90,6 +91,8 @@ QPs = Annotated[
     | Annotated[Auto, Tag(_WORD)],
     Discriminator(lambda given: _WORD if isinstance(given, str) else _LIST),
 ]
+Rate = Annotated[Number, Field(ge=0.001, le=24)]
+"""Bits per pixel, in whole thousandths."""
 
 
 class _Strict(BaseModel):
@@ -137,13 +140,18 @@ class ModelConfig(BaseModel):
 
 
 class MethodConfig(_Strict):
-    """`codec` and `preprocessor`: a mapping with `name` and its options; a codec without options
-    may be its name alone. `qps: null` takes the anchor's; `qps: auto` lets a pilot choose them,
-    for each method apart."""
+    """`codec`, `preprocessor` and `postprocessor`: a mapping with `name` and its options; a codec
+    without options may be its name alone. `qps: null` takes the anchor's; `qps: auto` lets a pilot
+    choose them, for each method apart."""
 
     codec: str | dict[str, Any]
     preprocessor: dict[str, Any] | None = None
+    """What filters a picture before it is encoded."""
+    postprocessor: dict[str, Any] | None = None
+    """What filters it once it is decoded: a preprocessor, too."""
     qps: QPs | None = None
+    rates: Annotated[list[Rate], Field(min_length=1, max_length=MOST_RATES)] | None = None
+    """In place of QPs: bits per pixel that every image is brought near, each by a QP of its own."""
 
     @field_validator("qps", mode="before")
     @classmethod
@@ -158,6 +166,22 @@ class MethodConfig(_Strict):
         if twice := _twice(qps if isinstance(qps, list) else []):
             raise ValueError(f"{twice[0]} stands twice; different QPs are expected")
         return qps
+
+    @field_validator("rates")
+    @classmethod
+    def _thousandths(cls, rates: list[float] | None) -> list[float] | None:
+        if twice := _twice(rates or []):
+            raise ValueError(f"{twice[0]} stands twice; different rates are expected")
+        for rate in rates or []:
+            if abs(1000 * rate - round(1000 * rate)) > 1e-6:
+                raise ValueError(f"{rate:g} bpp: rates in whole thousandths are expected")
+        return rates
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "MethodConfig":
+        if self.qps is not None and self.rates is not None:
+            raise ValueError("qps and rates: a method has one of them")
+        return self
 
 
 class Expected(BaseModel):
@@ -199,15 +223,26 @@ class ExperimentConfig(_Strict):
             raise ValueError(
                 f"anchor {self.anchor!r} is not one of the methods: {', '.join(self.methods)}"
             )
-        if self.methods[self.anchor].qps is None:
+        anchor = self.methods[self.anchor]
+        if anchor.qps is None and anchor.rates is None:
             raise ValueError(
-                f"methods.{self.anchor}.qps: the anchor needs its list of QPs, or auto"
+                f"methods.{self.anchor}.qps: the anchor needs its list of QPs, or auto, or a list "
+                "of rates"
             )
         return self
 
     def qps(self, method: str) -> list[int] | Auto:
-        """A method's own, or the anchor's."""
-        return self.methods[method].qps or self.methods[self.anchor].qps or []
+        """A method's own, or the anchor's; empty where it has rates."""
+        return self._grid(method).qps or []
+
+    def rates(self, method: str) -> list[float]:
+        """Bits per pixel, a method's own or the anchor's; empty where it has QPs."""
+        return self._grid(method).rates or []
+
+    def _grid(self, method: str) -> MethodConfig:
+        own = self.methods[method]
+        has = own.qps is not None or own.rates is not None
+        return own if has else self.methods[self.anchor]
 
     @model_validator(mode="after")
     def _expected_scores_exist(self) -> "ExperimentConfig":
@@ -244,6 +279,8 @@ class AnalysisConfig(_Strict):
 
 class BenchConfig(_Strict):
     experiments: list[ExperimentConfig] = Field(min_length=1)
+    tasks: list[str] | None = None
+    """Those that run where `--tasks` names none; null for all."""
     analysis: AnalysisConfig = AnalysisConfig()
 
 
@@ -577,9 +614,11 @@ def narrowed(
     _check_keys(
         "--weights", weights, [*known, *(m["name"] for e in experiments for m in e["models"])]
     )
-    for task in tasks or ():
-        if task not in known:
-            raise ConfigError(f"--tasks {task}: the config has {', '.join(known)}")
+    for key, names in (("--tasks", tasks), ("tasks:", config.tasks)):
+        for task in names or ():
+            if task not in known:
+                raise ConfigError(f"{key} {task}: the config has {', '.join(known)}")
+    tasks, raw["tasks"] = tasks or config.tasks, None
     if tasks:
         experiments = [e for e in experiments if e["task"] in tasks]
     for experiment in experiments:
@@ -618,7 +657,7 @@ def _set_qps(qps: list[int] | Auto, experiment: dict[str, Any]) -> None:
     codec = _codec_name(methods[experiment["anchor"]]["codec"])
     for method in methods.values():
         if qps == AUTO or _codec_name(method["codec"]) == codec:
-            method["qps"] = qps
+            method["qps"], method["rates"] = qps, None
 
 
 def _set_weights(weights: Mapping[str, str], experiment: dict[str, Any]) -> None:
@@ -639,7 +678,7 @@ def _set_random_weights(experiment: dict[str, Any]) -> None:
     for model in experiment["models"]:
         if model["weights"] is None:
             model["weights"] = "random"
-    for preprocessor in (m["preprocessor"] for m in experiment["methods"].values()):
-        neural = preprocessor and preprocessor.get("name") in ("npp", "qa-npp")
-        if neural and preprocessor.get("weights") is None:
-            preprocessor["weights"] = "random"
+    methods = experiment["methods"].values()
+    for used in (m[role] for m in methods for role in ("preprocessor", "postprocessor")):
+        if used and used.get("name") in ("npp", "qa-npp") and used.get("weights") is None:
+            used["weights"] = "random"

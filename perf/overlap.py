@@ -4,7 +4,7 @@
 
 Two measurements, each of seconds of a run beside the least that it could take:
 
-- Overlap: BPG coding of the built-in scenes, with a task model that only sleeps, as one on a GPU
+- Overlap: BPG coding of the built-in scenes, or of COCO images, with a task model that only sleeps, as one on a GPU
   looks to the CPU. The least is the larger of the codec's CPU seconds spread over all cores and
   the seconds slept, which are set to be the same: the hardest case. At most 1.15 × it is the goal.
 - On the CPU alone, the config (by default `mini`'s detection): the least is all CPU seconds of
@@ -144,10 +144,10 @@ def show(name: str, seconds: float, least: float, goal: float, run: Cold) -> Non
     )
 
 
-def overlap(images: int, qps: list[int]) -> None:
+def overlap(images: int, qps: list[int], data_root: str | None) -> None:
     experiment = {
         "task": "det",
-        "dataset": {"format": "mini"},
+        "dataset": {"format": "coco", "root": data_root} if data_root else {"format": "mini"},
         "models": [{"library": "sleeping", "name": "sleeping"}],
         "anchor": "bpg",
         "methods": {"bpg": {"codec": "bpg", "qps": qps}},
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=160, help="the first N of each data set")
     a = parser.parse_args()
     qps = [int(qp) for qp in a.qps.split(",")]
-    overlap(a.images, qps)
+    overlap(a.images, qps, a.data_root)
     loaded = configs.load(configs.found(a.config) if a.config else configs.built_in("mini"))
     no_loss = [
         f"experiments.{i}.models.{k}.loss=false"

@@ -215,6 +215,55 @@ def test_a_transparent_picture_is_filtered_and_keeps_its_alpha(tmp_path: Path) -
     assert (tmp_path / "a.bpg").read_bytes() == expected
 
 
+def test_filtered_on_either_side(folder: Path, tmp_path: Path) -> None:
+    coded, back = tmp_path / "coded", tmp_path / "back"
+    assert run("encode", folder, coded, "--qp", 30) == 0
+    words = ["--qp", 30, "--postprocessor", "blur", "--postprocessor-option", "sigma=2"]
+    assert run("decode", coded, back, *words) == 0
+    codec, blur = codecs.make("bpg"), control("blur", {"sigma": 2})
+    for name, pixels in (("a", PICTURE), ("below/b", PICTURE[:16])):
+        expected = blur(codec.decode(codec.encode(pixels, 30)), 30)
+        assert np.array_equal(np.array(Image.open(back / f"{name}.png")), expected)
+
+
+def test_a_transparent_picture_keeps_its_alpha_after_the_codec_too(tmp_path: Path) -> None:
+    alpha = np.full((24, 32), 90, np.uint8)
+    Image.fromarray(np.dstack([PICTURE, alpha])).save(tmp_path / "a.png")
+    assert run("encode", tmp_path / "a.png", tmp_path / "a.bpg", "--qp", 10) == 0
+    assert run("decode", tmp_path / "a.bpg", tmp_path / "plain.png") == 0
+    words = ["--qp", 10, "--postprocessor", "blur", "--postprocessor-option", "sigma=2"]
+    assert run("decode", tmp_path / "a.bpg", tmp_path / "blurred.png", *words) == 0
+    plain, blurred = (np.array(Image.open(tmp_path / f"{n}.png")) for n in ("plain", "blurred"))
+    assert np.array_equal(blurred[..., 3], plain[..., 3])
+    rgb = np.ascontiguousarray(plain[..., :3])
+    assert np.array_equal(blurred[..., :3], control("blur", {"sigma": 2})(rgb, 10))
+
+
+@pytest.mark.parametrize(
+    ("action", "words", "named"),
+    [
+        ("decode", ["--postprocessor", "blur"], ["--qp None", "0…51"]),
+        ("decode", ["--qp", "30", "--postprocessor", "blur"], ["preprocessor blur", "`sigma`"]),
+        ("decode", ["--postprocessor-option", "sigma=2"], ["needs a --postprocessor"]),
+        ("decode", ["--preprocessor", "blur"], ["--preprocessor blur", "codec encode has"]),
+        ("encode", ["--postprocessor", "blur"], ["--postprocessor blur", "codec decode has"]),
+    ],
+)
+def test_a_filter_on_the_wrong_side_is_refused(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    action: str,
+    words: list[str],
+    named: list[str],
+) -> None:
+    assert run(action, folder, tmp_path / "out", *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    for part in named:
+        assert part in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_qp_that_was_not_trained_is_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -549,3 +549,15 @@ def test_whatever_an_option_says_is_answered(text: str) -> None:
     except ConfigError:
         return
     assert all(found.values())
+
+
+def test_the_default_runs_two_of_its_tasks_and_has_a_third() -> None:
+    default = configs.load(configs.built_in("mini"))
+    chosen = [configs.narrowed(default), configs.narrowed(default, tasks=["seg"])]
+    assert [[e.task for e in c.experiments] for c in chosen] == [["det", "cls"], ["seg"]]
+
+
+def test_tasks_of_the_config_must_be_there() -> None:
+    raw = configs.load(configs.built_in("mini")).model_dump() | {"tasks": ["det", "ins"]}
+    with pytest.raises(ConfigError, match=r"tasks: ins: the config has cls, det, seg"):
+        configs.narrowed(configs.load(raw))

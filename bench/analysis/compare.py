@@ -50,7 +50,7 @@ class Row:
     """BD-rate against the anchor in the baseline, percent, and in the run; NaN if undefined."""
     after: float = np.nan
     subject: tuple[Difference, ...] = ()
-    """What differs of the preprocessor and the codec."""
+    """What differs of the preprocessor, the codec and the post-processor."""
     reasons: tuple[str, ...] = ()
 
 

@@ -7,7 +7,7 @@ from bench.results.baseline import Speed
 from bench.results.files import check_columns, parse_table, read_bytes
 from bench.results.names import COSTS
 
-STAGES = ("preprocess", "encode", "decode")
+STAGES = ("preprocess", "encode", "decode", "postprocess")
 _PICTURE = ["dataset", "view", "index", "method", "qp"]
 _KINDS = {
     "dataset": "text",

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.bootstrap import QUANTILES
+from bench.results.names import point_name
 
 Floats = NDArray[np.float64]
 
@@ -44,18 +45,18 @@ def saturation(method: str, qps: Sequence[int | None], qualities: Floats, clean:
         )
     count = _NUMBERS[n] if n < len(_NUMBERS) else str(n)
     return (
-        f"the {count} finest QPs of {method} are within noise of the ceiling: BD-rate below QP "
-        f"{qps[n - 1]} carries no information"
+        f"the {count} finest QPs of {method} are within noise of the ceiling: BD-rate below "
+        f"{point_name(qps[n - 1] or 0)} carries no information"
     )
 
 
 def falls(method: str, qps: Sequence[int | None], qualities: Floats) -> str:
     """Where accuracy falls from one QP to the next finer one, and whether by more than noise; empty
     if nowhere. Arguments as those of `saturation`."""
-    said = []
+    said, named = [], [point_name(qp or 0) for qp in qps]
     for fine in range(len(qps) - 1, 0, -1):
         gain = qualities[:, fine - 1] - qualities[:, fine]
         if gain[0] < 0:
             how = "within noise" if within_noise(gain) else "beyond noise"
-            said.append(f"from QP {qps[fine]} to QP {qps[fine - 1]} ({how})")
+            said.append(f"from {named[fine]} to {named[fine - 1]} ({how})")
     return f"accuracy of {method} falls {', '.join(said)}" if said else ""

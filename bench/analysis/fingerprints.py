@@ -1,9 +1,9 @@
 """What two results must share to be compared, what is judged then, and what surrounds both.
 
 *Conditions* (images, ground truth, view, task model, metric, QPs, anchor): a difference makes two
-results not comparable. *Subject* (preprocessor and codec): a difference is what is being judged.
-*Environment* (versions of libraries, machine): what should not matter; the gate holds the clean
-accuracy, which no subject touches, to a tolerance to see whether it does.
+results not comparable. *Subject* (preprocessor, codec and post-processor): a difference is what is
+being judged. *Environment* (versions of libraries, machine): what should not matter; the gate holds
+the clean accuracy, which no subject touches, to a tolerance to see whether it does.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,9 @@ ENVIRONMENT = frozenset(
 )
 """Keys of a network's fingerprint that name where it ran, not what it is."""
 
+_OF_A_FILTER = {"preprocessor": "name"}
+"""What a filter's fingerprint calls its name, wherever it stands."""
+
 Fingerprint = dict[str, str]
 
 
@@ -29,7 +32,7 @@ class Difference:
     run: str | None
 
     def __str__(self) -> str:
-        short, other = _shortened(self.baseline, self.run)
+        short, other = shortened(self.baseline, self.run)
         return f"{self.what}: {short} → {other}"
 
 
@@ -65,10 +68,17 @@ def method_conditions(experiment: Experiment, method: str) -> Fingerprint:
 
 
 def subject(experiment: Experiment, method: str) -> Fingerprint:
-    preprocessor = experiment.preprocessors.get(method, {})
-    return {f"codec's {k}": v for k, v in experiment.codecs[method].items()} | {
-        f"preprocessor's {k}": v for k, v in preprocessor.items() if k not in ENVIRONMENT
-    }
+    before = experiment.preprocessors.get(method, {})
+    after = experiment.postprocessors.get(method, {})
+    return (
+        {f"codec's {k}": v for k, v in experiment.codecs[method].items()}
+        | {f"preprocessor's {k}": v for k, v in before.items() if k not in ENVIRONMENT}
+        | {
+            f"postprocessor's {_OF_A_FILTER.get(k, k)}": v
+            for k, v in after.items()
+            if k not in ENVIRONMENT
+        }
+    )
 
 
 def environment(manifest: Manifest) -> Fingerprint:
@@ -97,7 +107,7 @@ def require(manifest: Manifest, where: str) -> None:
             )
 
 
-def _shortened(a: str | None, b: str | None) -> tuple[str, str]:
+def shortened(a: str | None, b: str | None) -> tuple[str, str]:
     """Two values cut down to where they differ, so that long settings stay readable."""
     if a is None or b is None:
         return tuple("none" if v is None else _cut(v) for v in (a, b))  # type: ignore[return-value]

@@ -95,10 +95,12 @@ class Leaderboard:
 def leaderboard(folder: Path) -> Leaderboard:
     """Of the baselines and results folders in `folder`. Raises ConfigError where there are none."""
     entries, notes = _entries(folder)
-    parts: dict[Key, list[Part]] = {}
+    parts: dict[tuple[Key, str], list[Part]] = {}
     for entry in entries:
         for part in parts_of(entry.side, wider=False) if entry.side.results else []:
-            parts.setdefault(part.key, []).append(part)
+            # A table for each protocol, and one for what was measured under none.
+            protocol = str(part.experiment.protocol or "")
+            parts.setdefault((part.key, protocol), []).append(part)
     if not parts:
         said = "; ".join(notes)
         raise ConfigError(
@@ -108,7 +110,7 @@ def leaderboard(folder: Path) -> Leaderboard:
     curves = [c for entry in entries for c in entry.side.manifest.published]
     boards = [board for own in parts.values() for board in _boards(own, entries, curves)]
     notes += [note for board in boards for note in board.merged.notes]
-    models = {(key[0], key[2]) for key in parts}
+    models = {(key[0], key[2]) for key, _ in parts}
     notes += [
         f"left out: {c.method}, published: {c.model} on {c.dataset} was not measured"
         for c in curves

@@ -171,19 +171,31 @@ def _experiment(merging: Merging, group: Sequence[Part]) -> Experiment:
         update={
             "dataset_fingerprint": fingerprint,
             "limited": limited,
+            "protocol": first.protocol if _same_protocol(merging, group) else None,
             "notes": (*first.notes, *notes),
             "n_images": len(images),
             "images": images,
             "models": tuple(part.model for part in group),
             "methods": {name: _qps(owner) for name, owner in owners.items()},
             "codecs": {n: o.part.experiment.codecs[o.method] for n, o in owners.items()},
-            "preprocessors": {
-                n: told
-                for n, o in owners.items()
-                if (told := o.part.experiment.preprocessors.get(o.method))
+            **{
+                role: {
+                    n: told
+                    for n, o in owners.items()
+                    if (told := getattr(o.part.experiment, role).get(o.method))
+                }
+                for role in ("preprocessors", "postprocessors")
             },
         }
     )
+
+
+def _same_protocol(merging: Merging, group: Sequence[Part]) -> bool:
+    """Whether all that was merged met one protocol, on all of its images."""
+    first = group[0].experiment
+    parts = [part for own in group for part in merging.parts[own.key]]
+    whole = merging.images[first.dataset] == first.images
+    return whole and all(part.experiment.protocol == first.protocol for part in parts)
 
 
 def _failures(merging: Merging) -> Iterator[Failure]:

@@ -341,7 +341,7 @@ def _values_moved(
 
 
 def _subjects(owner: Owner, part: Part, method: str) -> str:
-    """What differs of the preprocessor and the codec, in brackets."""
+    """What differs of the preprocessor, the codec and the post-processor, in brackets."""
     ours, theirs = subject(owner.part.experiment, owner.method), subject(part.experiment, method)
     moved = "; ".join(map(str, differences(ours, theirs)))
     return f" ({moved})" if moved else ""

@@ -16,7 +16,7 @@ from bench.analysis.curves import (
 )
 from bench.analysis.diagnosis import falls, saturation
 from bench.results.manifest import Analysis
-from bench.results.names import UNCOMPRESSED
+from bench.results.names import UNCOMPRESSED, point_name
 from bench.tasks.base import Metric
 
 Floats = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Method:
         rates = np.column_stack([np.r_[p.bpp, p.bpp_without] for p in points])
         qualities = sign * np.column_stack([_all(p, k) for p in points])
         curve = prepare(rates[0], qualities[0], policy)
-        changes = curve.describe_changes([f"QP {point.qp}" for point in points])
+        changes = curve.describe_changes([point_name(point.qp or 0) for point in points])
         finest = np.argsort(-rates[0])
         qps = [points[i].qp for i in finest.tolist()]
         paired = qualities[: len(points[0].values), finest]

@@ -31,7 +31,11 @@ def add(commands: "Commands") -> None:
     codec.add_argument(
         "--codec", default="bpg", help="default: bpg; `list codecs` names the others"
     )
-    codec.add_argument("--qp", type=int, help="to encode with; larger is coarser")
+    codec.add_argument(
+        "--qp",
+        type=int,
+        help="to encode with, larger is coarser; a postprocessor is told what was encoded with",
+    )
     codec.add_argument(
         "--option",
         action="append",
@@ -56,7 +60,13 @@ def add(commands: "Commands") -> None:
         help="of the preprocessor, e.g. sigma=0.8 of blur",
     )
     codec.add_argument(
-        "--device", choices=api.DEVICES, default="auto", help="where the preprocessor runs"
+        "--postprocessor", metavar="NAME", help="filter pictures once they are decoded, likewise"
+    )
+    codec.add_argument(
+        "--postprocessor-option", action="append", metavar="KEY=VALUE", help="of the postprocessor"
+    )
+    codec.add_argument(
+        "--device", choices=api.DEVICES, default="auto", help="where these networks run"
     )
     codec.add_argument("--jobs", type=jobs, help="files of a folder at once; default: all cores")
     codec.add_argument(
@@ -67,6 +77,7 @@ def add(commands: "Commands") -> None:
 def main(a: argparse.Namespace) -> None:
     from bench.codecs import files
 
+    _require_filters_fit(a)
     spec = files.spec(a.codec, a.option or [])
     if a.action == "info":
         cli.out.print(files.info_text(a.input, spec), markup=False)
@@ -79,8 +90,8 @@ def main(a: argparse.Namespace) -> None:
 
 
 def _encode(a: argparse.Namespace, encoder: "Encoder") -> None:
-    if a.preprocessor is not None or a.preprocessor_option:
-        encoder = replace(encoder, filtered=_preprocessor(a, encoder.qp))
+    if a.preprocessor is not None:
+        encoder = replace(encoder, filtered=_filter(a, "preprocessor", encoder.qp))
     if a.input.is_dir():
         folders.encode(a, encoder)
     else:
@@ -88,20 +99,32 @@ def _encode(a: argparse.Namespace, encoder: "Encoder") -> None:
 
 
 def _decode(a: argparse.Namespace, decoder: "Decoder") -> None:
+    if a.postprocessor is not None:
+        qp = decoder.coded_with(a.qp)
+        filtered = _filter(a, "postprocessor", qp)
+        decoder = replace(decoder, filtered=lambda rgb: filtered(rgb, qp))
     if a.input.is_dir():
         folders.decode(a, decoder)
     else:
         cli.out.print(f"{a.output}: {decoder(a.input, a.output)}", markup=False)
 
 
-def _preprocessor(a: argparse.Namespace, qp: int) -> "Chosen":
+def _require_filters_fit(a: argparse.Namespace) -> None:
+    """Raises ConfigError for a filter on the other side of the codec, and an option of none."""
+    for role, action in (("preprocessor", "encode"), ("postprocessor", "decode")):
+        name, given = getattr(a, role), getattr(a, f"{role}_option")
+        if name is None and given:
+            raise ConfigError(f"--{role}-option needs a --{role} that it is an option of")
+        if name is not None and a.action != action:
+            raise ConfigError(f"--{role} {name}: codec {a.action} has none, codec {action} has")
+
+
+def _filter(a: argparse.Namespace, role: str, qp: int) -> "Chosen":
     from bench.codecs.files import options
     from bench.preprocessors.chosen import Chosen
 
-    if a.preprocessor is None:
-        raise ConfigError("--preprocessor-option needs a --preprocessor that it is an option of")
-    given = options("preprocessor", a.preprocessor_option or [])
-    chosen = Chosen(a.preprocessor, given, qp, api.chosen_device(a.device))
+    given = options(role, getattr(a, f"{role}_option") or [])
+    chosen = Chosen(getattr(a, role), given, qp, api.chosen_device(a.device))
     for warning in chosen.warnings:
         cli.err.print(f"warning: {warning}", style="yellow", markup=False)
     return chosen

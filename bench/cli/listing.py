@@ -35,10 +35,12 @@ def _list_methods(config: Path | None) -> None:
     path = configs.found(config) if config else configs.built_in("mini")
     for e in configs.load(path).experiments:
         for name in e.methods:
-            qps = e.qps(name)
-            listed = qps if isinstance(qps, str) else ", ".join(map(str, qps))
+            qps, rates = e.qps(name), e.rates(name)
+            listed = f"QP {qps if isinstance(qps, str) else ', '.join(map(str, qps))}"
+            if rates:
+                listed = f"{', '.join(f'{rate:g}' for rate in rates)} bpp"
             anchor = "  (anchor)" if name == e.anchor else ""
-            cli.out.print(f"{e.task}  {name}  QP {listed}{anchor}", markup=False)
+            cli.out.print(f"{e.task}  {name}  {listed}{anchor}", markup=False)
 
 
 def _list_registered(registry: "Registry[Any]", lines_of: Callable[[str], list[str]]) -> None:
@@ -93,9 +95,22 @@ def _datasets() -> Listed:
     return DATASETS, lines
 
 
+def _protocols() -> Listed:
+    from bench.protocols import PROTOCOLS, identity, load
+
+    def lines(name: str) -> list[str]:
+        protocol = load(name)
+        known = identity(protocol)
+        conditions = f"conditions {known}" if known else "conditions by what is found"
+        return [f"{name}  {conditions}  {protocol.summary}"]
+
+    return PROTOCOLS, lines
+
+
 LISTED: dict[str, Callable[[], Listed]] = {
     "codecs": _codecs,
     "preprocessors": _preprocessors,
     "models": _models,
     "datasets": _datasets,
+    "protocols": _protocols,
 }

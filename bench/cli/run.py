@@ -19,6 +19,9 @@ def add(commands: "Commands") -> None:
     run.add_argument(
         "--config", type=Path, help="a file or the name of one that ships; default: mini"
     )
+    run.add_argument(
+        "--protocol", metavar="NAME", help="that the run has to meet, see `list protocols`"
+    )
     run.add_argument("--tasks", type=names, help="of the config's, e.g. det,cls")
     run.add_argument("--methods", type=names, help="of the config's, e.g. bpg,jpeg")
     run.add_argument("--qps", type=qps, help=QPS)
@@ -48,10 +51,12 @@ def main(a: argparse.Namespace) -> None:
     from bench.cli import tables
     from bench.progress import Progress
 
-    source = configs.found(a.config) if a.config else configs.built_in("mini")
+    source = configs.found(a.config) if a.config else None
+    if source is None and a.protocol is None:
+        source = configs.built_in("mini")
     job = api.planned(
-        _chosen(configs.load(source, a.set), a),
-        out=a.out or Path("results", source.stem),
+        _chosen(api.described(source, a.protocol, a.set), a),
+        out=a.out or Path("results", source.stem if source else a.protocol),
         cache=a.cache,
         limit=a.limit,
         device=a.device,
@@ -59,7 +64,10 @@ def main(a: argparse.Namespace) -> None:
         backend=a.backend,
         scheduler=a.scheduler,
         max_failures=a.max_failures,
+        protocol=a.protocol,
     )
+    if job.protocol:
+        cli.err.print(tables.protocol(job.protocol), markup=False)
     if not a.quiet or a.dry_run:
         cli.err.print(tables.plan(job.experiments))
     _warn(job.untrained)
@@ -71,8 +79,11 @@ def main(a: argparse.Namespace) -> None:
     for failure in results.failures:
         _warn(failure)
     if not a.quiet:
+        for line in tables.held_to(results.manifest):
+            cli.out.print(line, markup=False)
         cli.out.print(tables.of(results.summary))
     _warn(job.untrained)
+    _warn(tables.off_target(results.manifest))
     cli.err.print(tables.counts(results.manifest))
     cli.out.print(f"results in {job.out}: open {job.out / 'report.html'}", markup=False)
 

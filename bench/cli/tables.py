@@ -1,6 +1,6 @@
 """Tables for people: what a run will do, what it will take, and what it found."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -11,6 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.protocols import Protocol
     from bench.results.manifest import Manifest
     from bench.sweep.cost import Cost
     from bench.sweep.plan import Experiment
@@ -20,6 +21,7 @@ QUICK = 2.0
 
 
 def plan(experiments: "list[Experiment]") -> Table:
+    from bench.results.names import point_name
     from bench.sweep import pilot
 
     table = Table("data set", "images", "models", "methods and QPs", "to code", "to predict")
@@ -28,7 +30,7 @@ def plan(experiments: "list[Experiment]") -> Table:
         about = "about " if e.auto else ""
         grid = "\n".join(
             f"{m}{' (anchor)' if m == e.config.anchor else ''}: "
-            + (f"auto, within {qps[0]}…{qps[-1]}" if m in e.auto else ", ".join(map(str, qps)))
+            + (f"auto, within {qps[0]}…{qps[-1]}" if m in e.auto else _listed(map(point_name, qps)))
             for m, qps in e.grid().items()
         )
         names = "\n".join(f"{m.spec.name} ({m.view.split(':')[0]} view)" for m in e.models)
@@ -41,6 +43,11 @@ def plan(experiments: "list[Experiment]") -> Table:
             about + str(n * (points + 1) * len(e.models)),
         )
     return table
+
+
+def _listed(points: Iterable[str]) -> str:
+    """Without what each of them begins with."""
+    return ", ".join(point.removeprefix("QP ") for point in points)
 
 
 def costs(found: "list[Cost]") -> Table:
@@ -90,6 +97,10 @@ def expected(experiments: "list[Experiment]") -> Iterator[str]:
     for e in experiments:
         found = list(cost.measured(pilot.typical(e), 1, QUICK))
         yield estimated(found, len(e.dataset.samples))
+        if searched := [p.method for p in e.points if p.tries]:
+            most = max(len(p.tries) for p in e.points).bit_length()
+            named = ", ".join(dict.fromkeys(searched))
+            yield f"  a target rate takes up to {most} tries, so coding by {named} takes as long"
         if e.auto:
             ahead = estimated(*pilot.costs(e, found))
             yield f"  and a pilot before it, of which the run reuses a part: {ahead}"
@@ -109,6 +120,30 @@ def of(summary: "pd.DataFrame") -> Group:
         if row[-1]
     ]
     return Group(table, *remarks)
+
+
+def protocol(asked: "Protocol") -> str:
+    from bench.protocols import identity
+
+    known = identity(asked)
+    return f"protocol {asked.name}{f', conditions {known}' if known else ''}: {asked.summary}"
+
+
+def held_to(manifest: "Manifest") -> list[str]:
+    """The protocol that the run met, if any."""
+    return list(dict.fromkeys(str(e.protocol) for e in manifest.experiments if e.protocol))
+
+
+def off_target(manifest: "Manifest") -> str:
+    """How many pictures are not near their target rate; empty if all are, or none has one."""
+    missed = manifest.off_target
+    if not missed:
+        return ""
+    of = ", ".join(dict.fromkeys(m.method for m in missed))
+    return (
+        f"{len(missed)} codings by {of} are not within 3 % of their target rate, also at the "
+        "QP that comes nearest; rates.csv names them"
+    )
 
 
 def counts(manifest: "Manifest") -> str:

@@ -132,17 +132,22 @@ class Encoder:
         return Size(rgb.shape[1], rgb.shape[0], len(data))
 
 
+def _qp(coder: Codec, qp: int | None) -> int:
+    """Without one that of a codec which has but one. Raises ConfigError."""
+    if qp is None and len(coder.qps) == 1:
+        qp = coder.qps[0]
+    if qp is None or qp not in coder.qps:
+        raise ConfigError(f"--qp {qp}: {coder.name} takes {says(coder.qps)}, larger is coarser")
+    return qp
+
+
 def encoder(
     codec: str | Mapping[str, object], qp: int | None, background: str | None = None
 ) -> Encoder:
     """Without a QP that of a codec which has but one."""
     coder = make(codec)
     _check_background(background)
-    if qp is None and len(coder.qps) == 1:
-        qp = coder.qps[0]
-    if qp is None or qp not in coder.qps:
-        raise ConfigError(f"--qp {qp}: {coder.name} takes {says(coder.qps)}, larger is coarser")
-    return Encoder(coder, qp, background)
+    return Encoder(coder, _qp(coder, qp), background)
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,12 @@ class Decoder:
 
     codec: Codec
     background: str | None
+    filtered: Callable[[Pixels], Pixels] | None = None
+    """What is done to a picture's colours after the codec."""
+
+    def coded_with(self, qp: int | None) -> int:
+        """A QP of the codec, as `encoder` takes them."""
+        return _qp(self.codec, qp)
 
     def __call__(self, source: Path, target: Path) -> str:
         """The picture's size, for people."""
@@ -163,6 +174,9 @@ class Decoder:
         if kind is None:
             raise ConfigError(f"{target}: its name must end in one of {', '.join(FORMATS)}")
         pixels = self._pixels(source, kind)
+        if self.filtered is not None:
+            rgb = np.ascontiguousarray(pixels[..., :3])
+            pixels = np.dstack((self.filtered(rgb), pixels[..., 3:]))
         settings: dict[str, dict[str, Any]] = {
             "JPEG": {"quality": JPEG_QUALITY},
             "WEBP": {"lossless": True, "exact": True},

@@ -1,4 +1,5 @@
-"""Preprocessors: what filters a picture before the codec. Neural ones and plain controls."""
+"""Preprocessors: what filters a picture before the codec, or after it. Neural ones and plain
+controls."""
 
 from bench.preprocessors.base import PREPROCESSORS, Preprocessor, make
 

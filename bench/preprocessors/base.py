@@ -29,8 +29,8 @@ NETWORKS = ("npp", "qa-npp")
 
 class Preprocessor(Protocol):
     def __call__(self, rgb: NDArray[np.uint8], qp: int) -> NDArray[np.uint8]:
-        """(H, W, 3) → (H, W, 3), to be coded with that QP. On a CPU several threads call it at
-        once."""
+        """(H, W, 3) → (H, W, 3), to be coded with that QP or, after the codec, decoded from it. The
+        same gives the same again. On a CPU several threads call it at once."""
         ...
 
     def fingerprint(self) -> dict[str, str]: ...

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bench.analysis import plain_matplotlib  # noqa: F401  before the figures import it
+from bench.report import cttc
 from bench.report.figures import figure_files, write_figures, write_overviews
 from bench.report.html import write_page
 from bench.report.names import shown
@@ -26,6 +27,8 @@ def write(results: Path, options: Options | None = None) -> list[Path]:
     figures = write_figures(chosen, options)
     overviews = write_overviews(chosen, options)
     tables = write_tables(chosen)
+    if cttc.wanted(content.manifest):
+        tables += cttc.write(content.folder)
     page = write_page(content, figures)
     return [path for figure in figures for path in figure.files] + overviews + tables + [page]
 

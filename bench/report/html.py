@@ -62,7 +62,7 @@ def page(results: Results, figures: list[FigureFiles]) -> str:
 <div class="top"><p class="kind">Rate–accuracy report</p>
 <button type="button" id="theme" class="live">Light or dark</button></div>
 <h1>{escape(title)}</h1>
-{_warning(results)}<nav aria-label="Sections">{links}</nav>
+{_protocol(results)}{_warning(results)}<nav aria-label="Sections">{links}</nav>
 </header>
 <main>
 {bodies}</main>
@@ -103,6 +103,11 @@ def _sections(results: Results, curves: str) -> list[Section]:
         ("provenance", "How it was made", record.provenance(results)),
         ("files", "Files", record.files(results)),
     ]
+
+
+def _protocol(results: Results) -> str:
+    told = dict.fromkeys(str(e.protocol) for e in results.manifest.experiments if e.protocol)
+    return "".join(f"<p>{escape(text)}.</p>\n" for text in told)
 
 
 def _warning(results: Results) -> str:

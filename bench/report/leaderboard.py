@@ -105,6 +105,8 @@ def _titles(boards: Sequence[Board]) -> Iterator[str]:
         dataset, task, model = board.key
         before[board.key] += 1
         kind = f" ({escape(task)})" if task.endswith("-agreement") else ""
+        (experiment,) = board.manifest.experiments
+        kind += f", {escape(experiment.protocol.name)}" if experiment.protocol else ""
         more = f", conditions {before[board.key]}" if before[board.key] > 1 else ""
         yield f"{name(model)} on {name(dataset)}{kind}{more}"
 
@@ -131,6 +133,7 @@ def _board(board: Board, links: dict[str, str]) -> str:
     (experiment,) = board.manifest.experiments
     analysis = board.manifest.analysis
     about = [
+        *([str(experiment.protocol)] if experiment.protocol else []),
         metric_label(board.metric),
         f"against {board.anchor}",
         f"{board.n_images} images",

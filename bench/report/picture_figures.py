@@ -15,7 +15,7 @@ from bench.report.overviews import Drawing, warning
 from bench.report.results import Results
 from bench.report.style import PAGE
 from bench.report.text import number
-from bench.results.names import file_name
+from bench.results.names import file_name, point_name
 from bench.results.pictures import KeptPicture, Look, Pictures, read
 
 COLOURS = {"true": "#00a878", "false": "#f08030", "missed": "#ffffff"}
@@ -80,5 +80,5 @@ def _draw(axes: Axes, kept: Pictures, picture: KeptPicture, look: Look) -> None:
         title = "original"
     else:
         bpp = (look.bits or 0) / (picture.width * picture.height)
-        title = f"{elided(look.method, LONGEST)}, QP {look.qp}, {number(bpp, 3)} bpp"
+        title = f"{elided(look.method, LONGEST)}, {point_name(look.qp)}, {number(bpp, 3)} bpp"
     axes.set_title(title + (f"\n{said}" if said else ""), fontsize=7)

@@ -19,6 +19,11 @@ from bench.results.rows import BDRow, FidelityRow
 Group = tuple[str, str, str, str]
 """Data set, task, model and its headline metric."""
 
+FILTERS = ("preprocess", "postprocess")
+"""Stages around the codec."""
+Speeds = dict[tuple[str, str, str], dict[str, float]]
+"""Data set, model and method → stage → milliseconds per megapixel."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -32,7 +37,7 @@ class Said:
     fidelity: str
     """What its pictures lose against the original where both methods are equally accurate."""
     cost: str
-    """Time of preprocessing."""
+    """Time of the filters before and after the codec."""
 
     @property
     def text(self) -> str:
@@ -68,11 +73,11 @@ class Summary:
 
 def summaries(results: Results) -> list[Summary]:
     """Raises ResultsError where a table of the folder is damaged."""
-    speeds = preprocessing(results)
+    speeds = filtering(results)
     return [_summary(results, group, speeds) for group in results.headlines()]
 
 
-def _summary(results: Results, group: Group, speeds: dict[tuple[str, str, str], float]) -> Summary:
+def _summary(results: Results, group: Group, speeds: Speeds) -> Summary:
     dataset, task, model, metric = group
     rows = [
         row
@@ -88,7 +93,7 @@ def _summary(results: Results, group: Group, speeds: dict[tuple[str, str, str], 
             _near(row),
             _whole(row),
             _fidelity(row, results.fidelity),
-            _cost(speeds.get((dataset, model, row.method))),
+            _cost(speeds.get((dataset, model, row.method), {})),
         )
         for row in rows
     )
@@ -187,15 +192,16 @@ def _change(values: Sequence[float], digits: int, unit: str, measure: str) -> st
     return f"{between}{unit} {'more' if low > 0 else 'less'} {measure}"
 
 
-def _cost(milliseconds: float | None) -> str:
-    if milliseconds is None:
-        return ""
-    return f"preprocessing took {number(milliseconds, 0 if milliseconds >= 10 else 1)} ms/megapixel"
+def _cost(milliseconds: dict[str, float]) -> str:
+    """By stage."""
+    return " and ".join(
+        f"{stage}ing took {number(ms, 0 if ms >= 10 else 1)} ms/megapixel"
+        for stage, ms in milliseconds.items()
+    )
 
 
-def preprocessing(results: Results) -> dict[tuple[str, str, str], float]:
-    """(data set, model, method) → milliseconds per megapixel of the pictures that were timed;
-    nothing where the folder has no such table.
+def filtering(results: Results) -> Speeds:
+    """Of the pictures that were timed; nothing where the folder has no such table.
 
     Raises ResultsError where one is damaged.
     """
@@ -203,19 +209,23 @@ def preprocessing(results: Results) -> dict[tuple[str, str, str], float]:
     sizes = _read(results.folder / IMAGES, _SIZES)
     if spent is None or sizes is None:
         return {}
-    spent = spent[spent["stage"] == "preprocess"].rename(columns={"of": "view"})
+    spent = spent[spent["stage"].isin(FILTERS)].rename(columns={"of": "view"})
     timed = spent.dropna(subset="seconds").merge(sizes, on=_PICTURE)
     timed["megapixels"] = timed["width"] * timed["height"] / 1e6
-    total = timed.groupby(["dataset", "view", "method"])[["seconds", "megapixels"]].sum()
+    total = timed.groupby(["dataset", "view", "method", "stage"])[["seconds", "megapixels"]].sum()
     total = total[total["megapixels"] > 0]
     speeds = (1000 * total["seconds"] / total["megapixels"]).to_dict()
     return {
-        (e.dataset, m.name, method): speeds[e.dataset, m.coded_view, method]
+        (e.dataset, m.name, method): own
         for e in results.manifest.experiments
         for m in e.models
         for method in e.methods
-        if (e.dataset, m.coded_view, method) in speeds
+        if (own := _by_stage(speeds, (e.dataset, m.coded_view, method)))
     }
+
+
+def _by_stage(speeds: dict[tuple[str, ...], float], of: tuple[str, ...]) -> dict[str, float]:
+    return {stage: speeds[*of, stage] for stage in FILTERS if (*of, stage) in speeds}
 
 
 _PICTURE = ["dataset", "view", "index", "method", "qp"]

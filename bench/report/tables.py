@@ -22,7 +22,7 @@ from bench.report.text import (
     percent,
     with_interval,
 )
-from bench.results.names import PUBLISHED, UNCOMPRESSED
+from bench.results.names import PUBLISHED, UNCOMPRESSED, point_name
 from bench.results.rows import BDRow, EqualAccuracyRow, MeanRow, PairRow, PointRow
 from bench.results.spreadsheet import guarded
 
@@ -305,7 +305,7 @@ def _points_table(results: Results, dataset: str, task: str, model: str) -> Tabl
         by_metric = points[method, qp]
         first = next(iter(by_metric.values()))
         values = [_value(by_metric.get(m), i == 0, resamples, marks) for i, m in enumerate(metrics)]
-        setting = NOTHING if qp is None else str(qp)
+        setting = NOTHING if qp is None else point_name(qp).removeprefix("QP ")
         rates = [number(first.bpp, 4), number(first.bpp_total, 4)]
         rows.append([Cell(method), *map(Cell, [setting, *rates]), *values])
     view = results.view(dataset, model)

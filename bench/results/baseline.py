@@ -97,7 +97,7 @@ class Speed(Part):
     """`native`, or `model:<name>`."""
     method: str
     stage: str
-    """preprocess, encode or decode."""
+    """preprocess, encode, decode or postprocess."""
     ms_per_megapixel: Number
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from bench.errors import BenchError, ConfigError
 from bench.results.lock import LockedError, locked
 from bench.results.manifest import seal
-from bench.results.names import FINISHED, LOCK, MANIFEST, OWN, PICTURES, UNFINISHED
+from bench.results.names import FINISHED, LOCK, MANIFEST, OWN, PICTURES, RATES, UNFINISHED
 
 SHOWN = 5
 """Files named in a message."""
@@ -145,7 +145,11 @@ def _copy_measurements(root: Path, work: Path) -> None:
     """What a run measured or kept, without the tables and figures made from it, as hard links if
     possible."""
     for name in [MANIFEST, *sorted(_files(root))]:
-        if name == MANIFEST or name.endswith(".parquet") or name.startswith(f"{PICTURES}/"):
+        if (
+            name in (MANIFEST, RATES)
+            or name.endswith(".parquet")
+            or name.startswith(f"{PICTURES}/")
+        ):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             if not (work / name).exists():
                 link(root / name, work / name)

@@ -77,7 +77,24 @@ class Pilot(Part):
     the models. Methods that are not here have their list from the config."""
 
 
+class Protocol(Part):
+    """What a run was held to, see docs/protocols.md."""
+
+    name: Name
+    conditions: str
+    """Short hash of everything that must be equal for numbers to be comparable."""
+    unverified: tuple[str, ...] = ()
+    """What the protocol does not know, so that the hash is of what was found."""
+    columns: str = ""
+    """In whose form a CSV file stands beside the tables, besides."""
+
+    def __str__(self) -> str:
+        open_parts = f" (not verified: {', '.join(self.unverified)})" if self.unverified else ""
+        return f"Protocol {self.name}, conditions {self.conditions}{open_parts}"
+
+
 class Experiment(Part):
+    protocol: Protocol | None = None
     task: str
     dataset: Name
     dataset_fingerprint: str = ""
@@ -95,11 +112,12 @@ class Experiment(Part):
     """Id → name, where the wider metrics were measured."""
     anchor: str
     methods: dict[Name, tuple[Int, ...]]
-    """Method → QPs."""
+    """Method → QPs, or target rates: less than 0, in thousandths of bits per pixel."""
     pilot: Pilot | None = None
     """Where a pilot chose QPs."""
     codecs: dict[str, dict[str, str]] = {}
     preprocessors: dict[str, dict[str, str]] = {}
+    postprocessors: dict[str, dict[str, str]] = {}
     """Method → fingerprint, here and above; only methods that have one."""
 
 
@@ -137,6 +155,17 @@ class Failure(Part):
     index: Int
     stage: str
     error: str
+
+
+class OffTarget(Part):
+    """An image whose rate is not near a target: it is coded with the QP that comes nearest."""
+
+    dataset: str
+    view: str
+    method: str
+    image: str
+    target: Number
+    bpp: Number
 
 
 class Published(Part):
@@ -189,6 +218,9 @@ class Manifest(Part):
     cached: dict[str, Int] = {}
     """What → how many were computed, and how many more came from the cache."""
     failures: tuple[Failure, ...] = ()
+    off_target: tuple[OffTarget, ...] = ()
+    """Of methods with target rates: images that are not within 3 % of theirs. They count all the
+    same, with the bits that they took."""
     published: tuple[Published, ...] = ()
     """Curves without images, which stand beside the measured methods."""
     timings: dict[str, Number] = {}

@@ -10,6 +10,7 @@ PICTURES = "pictures"
 POINTS, BD, EQUAL_ACCURACY = "points.csv", "bd.csv", "equal_accuracy.csv"
 PAIRS, MEANS, FIDELITY = "pairs.csv", "means.csv", "fidelity.csv"
 CATEGORIES = "categories.csv"
+RATES = "rates.csv"
 
 LOCK = ".rabench.lock"
 UNFINISHED = ".rabench.unfinished"
@@ -30,6 +31,23 @@ LONGEST = 120
 """Bytes of a file name, so that an ending still fits in the 255 that file systems take."""
 
 DIGITS = 16
+
+
+def rate_label(rate: float) -> int:
+    """What stands for a target rate, in bits per pixel, where an operating point has its QP: less
+    than 0, in thousandths, so that a larger one is coarser here too."""
+    return -round(1000 * rate)
+
+
+def rate_of(label: int) -> float | None:
+    """The target rate in bits per pixel; None where the label is a QP."""
+    return -label / 1000 if label < 0 else None
+
+
+def point_name(label: int) -> str:
+    """`QP 37`, or the target rate: `0.25 bpp`."""
+    rate = rate_of(label)
+    return f"QP {label}" if rate is None else f"{rate:g} bpp"
 
 
 def file_name(text: str) -> str:

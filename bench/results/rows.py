@@ -69,7 +69,7 @@ class CostRow:
     qp: int | None
     """None for the uncompressed pictures."""
     stage: str
-    """preprocess, encode, decode or predict."""
+    """preprocess, encode, decode, postprocess or predict."""
     seconds: float | None
 
 
@@ -303,8 +303,37 @@ class CategoryRow:
     """Objects that count, or images, of the category."""
 
 
+@dataclass(frozen=True)
+class RateRow:
+    """rates.csv: what an image took where a method has target rates; written if one has."""
+
+    dataset: str
+    view: str
+    """`native`, or `model:<name>`."""
+    image: str
+    method: str
+    target: float
+    """Bits per pixel. The point's `qp` in other files is the target as well: less than 0, in
+    thousandths, so that −250 is 0.25 bpp and a larger one is coarser."""
+    bpp: float
+    qp: int
+    """The codec's, with which the image was coded."""
+    within: str
+    """`yes` if bpp is within 3 % of the target, else `no`."""
+
+
 T = TypeVar("T")
-R = TypeVar("R", PointRow, BDRow, EqualAccuracyRow, PairRow, MeanRow, FidelityRow, CategoryRow)
+R = TypeVar(
+    "R",
+    PointRow,
+    BDRow,
+    EqualAccuracyRow,
+    PairRow,
+    MeanRow,
+    FidelityRow,
+    CategoryRow,
+    RateRow,
+)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""One operating point of one picture: preprocessed, encoded and decoded, past the cache."""
+"""One operating point of one picture: filtered, encoded, decoded and filtered, past the cache."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.datasets.base import Sample
+from bench.preprocessors import Preprocessor
 from bench.sweep.cache import Entry, key, pixels_sha256
 from bench.sweep.failures import ImageError, stage
 from bench.sweep.fidelity import ms_ssim, psnr
 from bench.sweep.plan import Point
+from bench.sweep.rates import nearest
 from bench.sweep.workshop import Counts, Workshop
 
 CODE_VERSION = 2
@@ -38,14 +40,20 @@ class Coded:
 
     key: str
     decoded_sha256: str
+    """Of what the codec decodes."""
+    delivered_sha256: str
+    """Of what task models see, which fidelity is of, too: the same without a post-processor."""
     bits: int
     psnr: float
     ms_ssim: float
     seconds: dict[str, float]
-    """Of preprocess, encode and decode, when it was made."""
+    """Of preprocess, encode, decode and postprocess, when it was made."""
 
     pixels: Pixels | None
-    """Decoded, where it was made just now."""
+    """As delivered, where it was made just now."""
+
+    qp: int
+    """With which it was coded."""
 
 
 class Source:
@@ -72,6 +80,27 @@ def loaded(sample: Sample) -> Pixels:
 
 def code(source: Source, point: Point, counts: Counts) -> Coded:
     """One operating point of one picture. Raises ImageError."""
+    if point.rate is not None:
+        coded = _searched(source, point, point.rate, counts)
+        return _delivered(source, point.at(coded.qp), coded, counts)
+    return _delivered(source, point, _coded(source, point, counts), counts)
+
+
+def _searched(source: Source, point: Point, rate: float, counts: Counts) -> Coded:
+    """At the QP that brings the picture nearest to the rate. What is tried is in the cache as what
+    is coded with a QP is, so that the search is the same again with nothing coded."""
+    pixels = source.picture.width * source.picture.height
+    tried: dict[int, Coded] = {}
+
+    def bpp(qp: int) -> float:
+        tried[qp] = _coded(source, point.at(qp), counts)
+        return tried[qp].bits / pixels
+
+    return tried[nearest(bpp, point.tries, rate)]
+
+
+def _coded(source: Source, point: Point, counts: Counts) -> Coded:
+    """As the codec decodes it."""
     # Filtered at most once, and not at all if what was coded of it is known. The cache keeps the
     # fingerprint of the filtered pixels, not the pixels.
     given = cache(lambda: _given_to_codec(source, point))
@@ -99,22 +128,76 @@ def code(source: Source, point: Point, counts: Counts) -> Coded:
         return entry
 
     entry = source.shop.stored("coded", under, make, counts)
+    decoded_sha256 = entry["decoded"].tobytes().hex()
     return Coded(
         under,
-        entry["decoded"].tobytes().hex(),
+        decoded_sha256,
+        decoded_sha256,
         8 * entry["data"].size,
         float(entry["psnr"]),
         float(entry["ms_ssim"]),
         seconds | _seconds(entry),
         fresh[0] if fresh else None,
+        point.qp,
+    )
+
+
+def _delivered(source: Source, point: Point, coded: Coded, counts: Counts) -> Coded:
+    """With what the post-processor makes of it, and the fidelity of that."""
+    filtered = point.postprocessor
+    if filtered is None:
+        return coded
+    under = key(
+        "postprocessed",
+        version=CODE_VERSION,
+        pixels=coded.decoded_sha256,
+        original=source.picture.sha256,
+        postprocessor=filtered.fingerprint(),
+        qp=point.qp,
+    )
+    fresh: list[Pixels] = []
+
+    def make() -> Entry:
+        pixels = _from_codec(source, point, coded) if coded.pixels is None else coded.pixels
+        made = _filtered("postprocess", filtered, source, point, pixels)
+        fresh.append(made.pixels)
+        return {
+            "delivered": _digest(made.pixels),
+            **_fidelity(source.pixels, made.pixels),
+            "postprocess_seconds": np.array(made.seconds),
+        }
+
+    entry = source.shop.stored("postprocessed", under, make, counts)
+    return replace(
+        coded,
+        delivered_sha256=entry["delivered"].tobytes().hex(),
+        psnr=float(entry["psnr"]),
+        ms_ssim=float(entry["ms_ssim"]),
+        seconds=coded.seconds | _seconds(entry),
+        pixels=fresh[0] if fresh else None,
     )
 
 
 def decoded(source: Source, point: Point, coded: Coded) -> Pixels:
-    """The pixels of a coded picture, from its bytes in the cache, or coded again where the entry
-    was damaged since. Raises ImageError."""
+    """The pixels of a coded picture as delivered, from its bytes in the cache, or coded again where
+    the entry was damaged since. Raises ImageError."""
     if coded.pixels is not None:
         return coded.pixels.copy()  # each model its own
+    point = point.at(coded.qp)
+    pixels, filtered = _from_codec(source, point, coded), point.postprocessor
+    if filtered is None:
+        return pixels
+    made = _filtered("postprocess", filtered, source, point, pixels).pixels
+    if pixels_sha256(made) != coded.delivered_sha256:
+        raise ImageError(
+            "postprocess",
+            "it does not make the same pixels again of what was decoded; if the cache is from "
+            "another machine, name another folder with --cache",
+        )
+    return made
+
+
+def _from_codec(source: Source, point: Point, coded: Coded) -> Pixels:
     for _ in range(2):
         entry = source.shop.cache.get(coded.key)
         if entry is not None:
@@ -149,18 +232,23 @@ def checked(name: str, pixels: Any, shape: tuple[int, ...] | None) -> Pixels:
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Made:
     pixels: Pixels
     seconds: float
 
 
-def _given_to_codec(source: Source, point: Point) -> _Given:
-    filtered, rgb = point.preprocessor, source.pixels
-    if filtered is None:
-        return _Given(rgb, 0.0)
-    with stage("preprocess"):
+def _given_to_codec(source: Source, point: Point) -> _Made:
+    if point.preprocessor is None:
+        return _Made(source.pixels, 0.0)
+    return _filtered("preprocess", point.preprocessor, source, point, source.pixels)
+
+
+def _filtered(
+    name: str, filtered: Preprocessor, source: Source, point: Point, rgb: Pixels
+) -> _Made:
+    with stage(name):
         made, seconds = source.shop.filtered(lambda: timed(lambda: filtered(rgb, point.qp)))
-    return _Given(checked("preprocess", made, rgb.shape), seconds)
+    return _Made(checked(name, made, rgb.shape), seconds)
 
 
 def timed(call: Callable[[], T]) -> tuple[T, float]:
@@ -170,7 +258,7 @@ def timed(call: Callable[[], T]) -> tuple[T, float]:
     return found, time.perf_counter() - started
 
 
-def _preprocessed(given: _Given) -> Entry:
+def _preprocessed(given: _Made) -> Entry:
     return {"sha256": _digest(given.pixels), "preprocess_seconds": np.array(given.seconds)}
 
 
@@ -185,12 +273,18 @@ def _entry(source: Source, point: Point, given: Pixels) -> tuple[Entry, Pixels]:
     entry = {
         "data": np.frombuffer(data, np.uint8),
         "decoded": _digest(pixels),
-        "psnr": np.array(psnr(source.pixels, pixels)),
-        "ms_ssim": np.array(ms_ssim(source.pixels, pixels)),
+        **_fidelity(source.pixels, pixels),
         "encode_seconds": np.array(encoding),
         "decode_seconds": np.array(decoding),
     }
     return entry, pixels
+
+
+def _fidelity(original: Pixels, pixels: Pixels) -> Entry:
+    return {
+        "psnr": np.array(psnr(original, pixels)),
+        "ms_ssim": np.array(ms_ssim(original, pixels)),
+    }
 
 
 def _seconds(entry: Entry) -> dict[str, float]:

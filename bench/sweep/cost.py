@@ -30,7 +30,7 @@ class Cost:
 
     dataset: str
     step: str
-    """preprocess, encode, decode or predict."""
+    """preprocess, encode, decode, postprocess or predict."""
     what: str
     """The method, or the model."""
     seconds: float
@@ -43,7 +43,7 @@ class Cost:
     """Kept in the cache."""
     parameters: int | None = None
     macs_per_pixel: float | None = None
-    """Multiply–accumulate operations; for preprocessors and models, where they were counted."""
+    """Multiply–accumulate operations; for filters and models, where they were counted."""
     tries: int = 1
     """Pictures × QPs that `seconds` is the mean of."""
     first_call: bool = False
@@ -68,7 +68,7 @@ class Estimate:
 
 
 def measured(experiment: Experiment, pictures: int, bound: float | None = None) -> Iterator[Cost]:
-    """Of every preprocessor, codec and model, on pictures spread over the data set.
+    """Of every filter, codec and model, on pictures spread over the data set.
 
     A `bound`, in seconds of wall time, is for a quick estimate: once a step took so long it is not
     tried again, so that of a slow network the first call counts, and operations are not counted.
@@ -111,11 +111,12 @@ def estimate(costs: list[Cost], images: int) -> list[Estimate]:
 def _coding(
     dataset: str, points: list[Point], times: int, seen: list[Picture], bound: float | None
 ) -> Iterator[Cost]:
-    """Of one method: its preprocessor, its encoder, its decoder."""
-    filtered, codec, method = points[0].preprocessor, points[0].codec, points[0].method
+    """Of one method: its preprocessor, its encoder, its decoder, its post-processor."""
+    before, codec, after = points[0].preprocessor, points[0].codec, points[0].postprocessor
+    method = points[0].method
     given = [(point.qp, rgb) for point in points for rgb in seen]
-    if filtered is not None:
-        given, cost = _preprocessing(dataset, filtered, method, times, given, bound)
+    if before is not None:
+        given, cost = _filtering(dataset, "preprocess", before, method, times, given, bound)
         yield cost
     coded = timing.each(lambda one: codec.encode(one[1], one[0]), given, False, bound)
     decoded = timing.each(codec.decode, coded.found, False, bound)
@@ -132,17 +133,22 @@ def _coding(
             n_bytes,
             tries=len(timed.found),
         )
+    if after is not None:
+        found = [(qp, rgb) for (qp, _), rgb in zip(given, decoded.found, strict=False)]
+        _, cost = _filtering(dataset, "postprocess", after, method, times, found, bound)
+        yield cost
 
 
-def _preprocessing(
+def _filtering(
     dataset: str,
+    step: str,
     filtered: Preprocessor,
     method: str,
     times: int,
     given: list[tuple[int, Picture]],
     bound: float | None,
 ) -> tuple[list[tuple[int, Picture]], Cost]:
-    """What the codec is given, as far as there was time, and what it cost."""
+    """What a filter makes, as far as there was time, and what it cost."""
     network, on_gpu = _network(filtered), _on_gpu(filtered)
     qp, rgb = given[0]
     timed = timing.slow_first_call(lambda: filtered(rgb, qp), on_gpu, bound)
@@ -151,7 +157,7 @@ def _preprocessing(
     macs = _macs(lambda: filtered(rgb, qp)) if network and bound is None else None
     cost = Cost(
         dataset,
-        "preprocess",
+        step,
         method,
         timed.seconds,
         on_gpu,

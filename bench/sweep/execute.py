@@ -8,6 +8,7 @@ from itertools import groupby
 
 from bench.errors import BenchError
 from bench.results import manifest
+from bench.results.names import point_name
 from bench.sweep.cache import Cache
 from bench.sweep.failures import Failed
 from bench.sweep.looked import Views
@@ -161,7 +162,7 @@ class Run:
                 f"{dataset.name}: {n_failed} of {n} images failed, more than --max-failures "
                 f"{100 * self._max_failures:g} % allows; the first is {first.image}: "
                 f"{first.stage}: {first.error}. What was measured is kept; mend the images, "
-                "or raise --max-failures, and run the same command again"
+                "or raise --max-failures (a protocol allows none), and run the same command again"
             )
 
     def _require_some(self, experiment: Experiment, result: UnitResult) -> None:
@@ -177,7 +178,7 @@ class Run:
                 where = ", ".join(
                     [experiment.dataset.name]
                     + ([model] if model else [])
-                    + ([f"{method} at QP {qp}"] if method else [])
+                    + ([f"{method} at {point_name(qp)}"] if method and qp is not None else [])
                 )
                 raise BenchError(
                     f"{where}: all of {size} images failed, so the fault is not in single images; "

@@ -12,7 +12,8 @@ LONGEST = 300
 
 @dataclass(frozen=True)
 class Failed:
-    """In place of a result. `stage`: load, view, preprocess, encode, decode, predict or worker."""
+    """In place of a result. `stage`: load, view, preprocess, encode, decode, postprocess, predict
+    or worker."""
 
     stage: str
     error: str

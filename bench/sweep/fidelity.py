@@ -1,4 +1,5 @@
-"""How near a decoded picture is to the one before the preprocessor and the codec."""
+"""How near a picture as it is delivered, decoded and post-processed, is to the one before the
+preprocessor and the codec."""
 
 import math
 

@@ -9,7 +9,16 @@ import torch
 
 import bench
 from bench.config import BenchConfig
-from bench.results.manifest import Analysis, Device, Experiment, Failure, Git, Manifest, Model
+from bench.results.manifest import (
+    Analysis,
+    Device,
+    Experiment,
+    Failure,
+    Git,
+    Manifest,
+    Model,
+    OffTarget,
+)
 from bench.sweep import plan
 from bench.sweep.execute import Run
 from bench.sweep.versions import installed
@@ -76,6 +85,9 @@ def _experiment(e: plan.Experiment) -> Experiment:
         methods=_grid(e),
         codecs={p.method: p.codec.fingerprint() for p in e.points},
         preprocessors={p.method: p.preprocessor.fingerprint() for p in e.points if p.preprocessor},
+        postprocessors={
+            p.method: p.postprocessor.fingerprint() for p in e.points if p.postprocessor
+        },
     )
 
 
@@ -83,17 +95,25 @@ def _grid(e: plan.Experiment) -> dict[str, tuple[int, ...]]:
     return {method: tuple(qps) for method, qps in e.grid().items()}
 
 
+def seen(begun: Manifest, fingerprints: dict[str, str]) -> Manifest:
+    """With the fingerprints of the data sets, by their names."""
+    experiments = (
+        e.model_copy(update={"dataset_fingerprint": fingerprints[e.dataset]})
+        for e in begun.experiments
+    )
+    return begun.model_copy(update={"experiments": tuple(experiments)})
+
+
 def completed(
-    begun: Manifest, fingerprints: dict[str, str], measure: Run, timings: dict[str, float]
+    begun: Manifest, measure: Run, off_target: list[OffTarget], timings: dict[str, float]
 ) -> Manifest:
-    """With what the run found; `fingerprints` by data set."""
+    """With what the run found."""
     return begun.model_copy(
         update={
             "status": "complete",
             "experiments": tuple(
                 e.model_copy(
                     update={
-                        "dataset_fingerprint": fingerprints[e.dataset],
                         "methods": _grid(measured),
                         "pilot": measured.pilot,
                     }
@@ -103,6 +123,7 @@ def completed(
             "computed": dict(measure.counts.computed),
             "cached": dict(measure.counts.cached),
             "failures": _ordered(measure.failures),
+            "off_target": tuple(off_target),
             "timings": {k: round(v, 2) for k, v in timings.items()},
         }
     )

@@ -113,7 +113,7 @@ class _Maker:
                 bits=made.bits,
                 value=known(value),
                 file=f"{number}-{name}.webp",
-                marks=self._marks(self._answer(choice.index, made.decoded_sha256, seen), target),
+                marks=self._marks(self._answer(choice.index, made.delivered_sha256, seen), target),
             )
 
         anchor = self._point(self._experiment.config.anchor, choice.anchor_qp)
@@ -124,7 +124,8 @@ class _Maker:
         }
         removed = f"{number}-removed.webp" if method.preprocessor else ""
         if method.preprocessor:
-            files[removed] = _difference(rgb, method.preprocessor(rgb, method.qp))
+            used = code(source, method, Counts()).qp
+            files[removed] = _difference(rgb, method.preprocessor(rgb, used))
         picture = KeptPicture(
             dataset=self._experiment.dataset.name,
             model=self._model.spec.name,

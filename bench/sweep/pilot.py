@@ -61,13 +61,17 @@ def choose(
 
 
 def typical(experiment: Experiment) -> Experiment:
-    """With as many QPs as a pilot chooses, spread over all that it may: for an estimate."""
+    """With as many QPs as a pilot chooses, or as there are target rates, spread over all that may
+    be taken: for an estimate."""
     points: list[Point] = []
     for method, own in groupby(experiment.points, lambda p: p.method):
         listed = list(own)
         if method in experiment.auto:
             spread = np.linspace(0, len(listed) - 1, min(spacing.LEVELS, len(listed)))
             listed = [listed[i] for i in spread.round().astype(int).tolist()]
+        if tries := listed[0].tries:
+            spread = np.linspace(0, len(tries) - 1, min(len(listed), len(tries)))
+            listed = [listed[0].at(tries[i]) for i in spread.round().astype(int).tolist()]
         points += listed
     return replace(experiment, points=points)
 

@@ -31,6 +31,7 @@ from bench.errors import ConfigError
 from bench.models.base import RANDOM, Library, ModelSpec, Stated, TaskModel, View, sha256
 from bench.preprocessors import Preprocessor
 from bench.results.manifest import Pilot
+from bench.results.names import rate_label
 from bench.sweep import cache
 from bench.tasks import TASKS, Agreement, Scored
 
@@ -43,12 +44,25 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class Point:
-    """One operating point."""
+    """One operating point: a QP, or a target rate, which has a label in its place."""
 
     method: str
     codec: Codec
     qp: int
     preprocessor: Preprocessor | None = None
+    postprocessor: Preprocessor | None = None
+    rate: float | None = None
+    """The target in bits per pixel, if that is what every picture's QP is chosen for."""
+    tries: tuple[int, ...] = ()
+    """QPs that are tried for the rate, ascending."""
+
+    def at(self, qp: int) -> "Point":
+        """The same at one QP."""
+        return replace(self, qp=qp, rate=None, tries=())
+
+    @property
+    def filters(self) -> list[Preprocessor]:
+        return [f for f in (self.preprocessor, self.postprocessor) if f is not None]
 
 
 @dataclass(frozen=True)
@@ -206,44 +220,89 @@ def _points(config: ExperimentConfig, device: torch.device) -> list[Point]:
 def _points_of(name: str, config: ExperimentConfig, device: torch.device) -> list[Point]:
     method, given = config.methods[name], config.qps(name)
     codec = codecs.make(method.codec)
+    if min(codec.qps, default=0) < 0:
+        raise ConfigError(
+            f"methods.{name}.codec: {codec.name!r} has QPs from {min(codec.qps)}; below 0 results "
+            "name target rates, so a codec's QPs begin at 0 or above"
+        )
+    if rates := config.rates(name):
+        return _rate_points(name, rates, method, codec, device)
     if given == AUTO:
         return _open_points(name, method, codec, device)
     qps = sorted(set(given))
-    preprocessor = (
-        preprocessors.make(method.preprocessor, qps, device) if method.preprocessor else None
-    )
+    filters = _filters(name, method, qps, device)
     for qp in qps:
         if qp not in codec.qps:
             raise ConfigError(
                 f"methods.{name}.qps: {qp} is not a QP of codec {codec.name!r}: {says(codec.qps)}"
             )
     prepare(codec, qps)
-    return [Point(name, codec, qp, preprocessor) for qp in qps]
+    return [Point(name, codec, qp, *filters) for qp in qps]
+
+
+def _filters(
+    name: str, method: MethodConfig, qps: list[int], device: torch.device
+) -> tuple[Preprocessor | None, Preprocessor | None]:
+    """A method's preprocessor and its postprocessor. Raises ConfigError."""
+
+    def made(role: str, options: dict[str, Any] | None) -> Preprocessor | None:
+        try:
+            return None if options is None else preprocessors.make(options, qps, device)
+        except ConfigError as error:
+            raise ConfigError(f"methods.{name}.{role}: {error}") from error
+
+    return made("preprocessor", method.preprocessor), made("postprocessor", method.postprocessor)
 
 
 def _open_points(
     name: str, method: MethodConfig, codec: Codec, device: torch.device
 ) -> list[Point]:
-    """At every QP that a pilot may choose: the codec's, as far as a network before it was trained
-    for them."""
+    """At every QP that a pilot may choose: the codec's, as far as networks before and after it were
+    trained for them."""
     if len(codec.qps) > MOST_QPS:
         raise ConfigError(
             f"methods.{name}.qps: {AUTO} looks through at most {MOST_QPS} QPs, codec "
             f"{codec.name!r} has {len(codec.qps):,}; give a list"
         )
-    qps, preprocessor = list(codec.qps), None
-    if method.preprocessor:
-        with warnings.catch_warnings(action="ignore"):  # of QPs that are left out here
-            preprocessor = preprocessors.make(method.preprocessor, qps, device)
-        trained = getattr(preprocessor, "trained", None) or qps
-        qps = [qp for qp in qps if qp in trained]
-        if not qps:
-            raise ConfigError(
-                f"methods.{name}.qps: {AUTO}: its preprocessor was trained for QP {says(trained)}, "
-                f"none of which codec {codec.name!r} has: {says(codec.qps)}"
+    qps = list(codec.qps)
+    with warnings.catch_warnings(action="ignore"):  # of QPs that are left out here
+        filters = _filters(name, method, qps, device)
+    roles = zip(("preprocessor", "postprocessor"), filters, strict=True)
+    trained = {role: t for role, f in roles if (t := getattr(f, "trained", None))}
+    qps = [qp for qp in qps if all(qp in t for t in trained.values())]
+    if not qps:
+        told = " and ".join(
+            f"its {role} was trained for QP {says(t)}" for role, t in trained.items()
+        )
+        raise ConfigError(
+            f"methods.{name}.qps: {AUTO}: {told}, none in common with those of codec "
+            f"{codec.name!r}: {says(codec.qps)}"
+        )
+    prepare(codec, qps)
+    return [Point(name, codec, qp, *filters) for qp in qps]
+
+
+def _rate_points(
+    name: str, rates: list[float], method: MethodConfig, codec: Codec, device: torch.device
+) -> list[Point]:
+    """The finest first, as QPs are. An image may take any of the codec's QPs: what a rate needs
+    goes before what a network was trained for."""
+    qps = tuple(codec.qps)
+    with warnings.catch_warnings(action="ignore"):  # said once, below
+        filters = _filters(name, method, list(qps), device)
+    for role, used in zip(("preprocessor", "postprocessor"), filters, strict=True):
+        trained = getattr(used, "trained", None)
+        if trained and any(qp not in trained for qp in qps):
+            warnings.warn(
+                f"methods.{name}.{role} was trained for QP {says(trained)}; a target rate may take "
+                "a QP outside",
+                stacklevel=2,
             )
     prepare(codec, qps)
-    return [Point(name, codec, qp, preprocessor) for qp in qps]
+    return [
+        Point(name, codec, rate_label(rate), *filters, rate, qps)
+        for rate in sorted(rates, reverse=True)
+    ]
 
 
 def _dataset(config: DatasetConfig, task: str) -> Dataset:
@@ -272,7 +331,7 @@ def random_weights(experiments: list[Experiment]) -> list[str]:
         p.method
         for e in experiments
         for p in e.points
-        if p.preprocessor and p.preprocessor.fingerprint().get("weights") == RANDOM
+        if any(f.fingerprint().get("weights") == RANDOM for f in p.filters)
     ]
     return list(dict.fromkeys(models + methods))
 

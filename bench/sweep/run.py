@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from bench import protocols
 from bench.config import BenchConfig
 from bench.errors import BenchError, ConfigError
+from bench.protocols import Protocol
 from bench.results import manifest as manifests
-from bench.results.manifest import Manifest
-from bench.results.names import COSTS, IMAGES, MANIFEST, UNCOMPRESSED, statistics_path
-from bench.results.rows import write_costs, write_images
+from bench.results.manifest import Manifest, OffTarget
+from bench.results.names import COSTS, IMAGES, MANIFEST, RATES, UNCOMPRESSED, statistics_path
+from bench.results.rows import RateRow, to_csv, write_costs, write_images
 from bench.sweep import manifest, pilot
 from bench.sweep.execute import Run
 from bench.sweep.looked import Views
 from bench.sweep.plan import Experiment, PlannedModel, Point
+from bench.sweep.rates import NEAR, away
 from bench.sweep.spill import Spill
 from bench.sweep.unit import UnitResult
 
@@ -37,6 +41,7 @@ CODED = pa.schema(
         ("height", pa.int64()),
         ("psnr", pa.float64()),
         ("ms_ssim", pa.float64()),
+        ("qp", pa.int64()),
     ]
 )
 SPENT = pa.schema(
@@ -154,6 +159,30 @@ def _costs(experiment: Experiment, rows: pa.Table) -> pd.DataFrame:
     )
 
 
+def _rates(experiment: Experiment, rows: pa.Table) -> list[RateRow]:
+    """Of the methods that have target rates; ordered by view, operating point and image."""
+    points, samples = experiment.points, experiment.dataset.samples
+    found = sorted(rows.to_pylist(), key=lambda row: (row["view"], row["point"], row["index"]))
+    told = []
+    for row in found:
+        point = points[row["point"]]
+        if point.rate is not None:
+            bpp = row["bits"] / (row["width"] * row["height"])
+            told.append(
+                RateRow(
+                    dataset=experiment.dataset.name,
+                    view=row["view"],
+                    image=samples[row["index"]].name,
+                    method=point.method,
+                    target=point.rate,
+                    bpp=bpp,
+                    qp=row["qp"],
+                    within="yes" if away(bpp, point.rate) <= NEAR else "no",
+                )
+            )
+    return told
+
+
 def run(
     config: BenchConfig,
     measure: Run,
@@ -161,12 +190,14 @@ def run(
     out: Path,
     name: str,
     say: Say,
+    protocol: Protocol | None = None,
 ) -> Manifest:
     """Measure everything planned into the empty folder `out`; returns its manifest, which says
     `running` until all else is there.
 
-    Raises BenchError where a clean score misses what is expected of this data set, or too many
-    images fail; whatever was measured until then stays in the cache.
+    Raises BenchError where a clean score misses what is expected of this data set, where the images
+    are not those of the protocol, or too many fail; whatever was measured until then stays in the
+    cache.
     """
     timings: dict[str, float] = {}
     begun = manifest.started(name, config, measure.experiments, device)
@@ -177,17 +208,20 @@ def run(
             _clean(number, measure, spill, out, say) for number in range(len(measure.experiments))
         ]
         timings["uncompressed"] = time.perf_counter() - started
+        fingerprints = {
+            e.dataset.name: _dataset_fingerprint(e, views)
+            for e, views in zip(measure.experiments, seen, strict=True)
+        }
+        begun = manifest.seen(begun, fingerprints)
+        if protocol:
+            begun = protocols.held(protocol, begun)
         started = time.perf_counter()
         if pilot.choose(measure, seen, lambda n, m: spill.table((n, m, None, None)), say):
             timings["pilot"] = time.perf_counter() - started
             started = time.perf_counter()
-        _points(seen, measure, spill, out)
+        off_target = _points(seen, measure, spill, out)
         timings["points"] = time.perf_counter() - started
-    fingerprints = {
-        e.dataset.name: _dataset_fingerprint(e, views)
-        for e, views in zip(measure.experiments, seen, strict=True)
-    }
-    complete = manifest.completed(begun, fingerprints, measure, timings)
+    complete = manifest.completed(begun, measure, off_target, timings)
     manifests.write(out / MANIFEST, complete)
     return complete
 
@@ -227,9 +261,11 @@ def _clean(number: int, measure: Run, spill: Spill, out: Path, say: Say) -> list
     return views
 
 
-def _points(seen: list[list[Views | None]], measure: Run, spill: Spill, out: Path) -> None:
-    """Every operating point of every experiment. Writes the statistics, and the tables of images
-    and costs."""
+def _points(
+    seen: list[list[Views | None]], measure: Run, spill: Spill, out: Path
+) -> list[OffTarget]:
+    """Every operating point of every experiment → the images that are not near a target rate.
+    Writes the statistics, and the tables of images, rates and costs."""
     for result in measure.points(seen):
         number = result.unit.experiment
         coded = pa.Table.from_pylist([vars(row) for row in result.coded], schema=CODED)
@@ -244,8 +280,12 @@ def _points(seen: list[list[Views | None]], measure: Run, spill: Spill, out: Pat
     numbered = list(enumerate(measure.experiments))
     images = [_images(e, spill.table((number, "coded"))) for number, e in numbered]
     write_images(pd.concat(images, ignore_index=True), out / IMAGES)
+    rates = [row for number, e in numbered for row in _rates(e, spill.table((number, "coded")))]
+    if rates:
+        to_csv(RateRow, rates, out / RATES)
     costs = [_costs(e, spill.table((number, "costs"))) for number, e in numbered]
     write_costs(pd.concat(costs, ignore_index=True), out / COSTS)
+    return [OffTarget(**asdict(row)) for row in rates if row.within == "no"]
 
 
 def _spill_rows(number: int, result: UnitResult, spill: Spill) -> None:

@@ -1,6 +1,7 @@
 """One unit of work, start to end: a chunk of samples, coded and seen at every operating point.
 
-    sample ─▶ view ─▶ preprocessor ─▶ encode ─▶ decode ─▶ every task model ─▶ rows of statistics
+    sample ─▶ view ─▶ preprocessor ─▶ encode ─▶ decode ─▶ postprocessor ─▶ every task model
+    ─▶ rows of statistics
 
 A unit is named by a few numbers, so that it runs in any thread, process or machine that can build
 the same plan. The chunks follow the data set's order alone, so that neither what is cached nor
@@ -66,6 +67,8 @@ class CodedRow:
     height: int
     psnr: float
     ms_ssim: float
+    qp: int
+    """With which it was coded."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Spent:
     point: int | None
     """Place of the operating point in the plan; None for the uncompressed picture."""
     stage: str
-    """preprocess, encode, decode or predict."""
+    """preprocess, encode, decode, postprocess or predict."""
     seconds: float
 
 
@@ -163,7 +166,7 @@ class _Chunk:
                 point = self._experiment.points[place]
                 with self._shop.coding:
                     coded = self._coded(models[0], place, sources)
-                hashes = {i: c.decoded_sha256 for i, c in coded.items()}
+                hashes = {i: c.delivered_sha256 for i, c in coded.items()}
                 for model in models:
                     read = _decoder(sources, point, coded)
                     found = self._predicted(model, place, hashes, read)
@@ -179,8 +182,8 @@ class _Chunk:
             except ImageError as error:
                 self._fail(i, model if model.viewed else None, point, error.failed)
                 continue
-            size = source.picture
-            row = CodedRow(i, model.view, place, c.bits, size.width, size.height, c.psnr, c.ms_ssim)
+            shape = source.picture.width, source.picture.height
+            row = CodedRow(i, model.view, place, c.bits, *shape, c.psnr, c.ms_ssim, c.qp)
             self.result.coded.append(row)
             self.result.costs += [
                 Spent(i, model.view, place, step, seconds) for step, seconds in c.seconds.items()

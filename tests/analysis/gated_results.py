@@ -32,6 +32,7 @@ class Method:
     worth: float = 1.0
     codec: dict[str, str] = field(default_factory=lambda: {"codec": "bpg", "x265": "4.1"})
     preprocessor: dict[str, str] | None = None
+    postprocessor: dict[str, str] | None = None
 
 
 def methods() -> dict[str, Method]:
@@ -99,6 +100,9 @@ def write(
                 "codecs": {name: m.codec for name, m in described.items()},
                 "preprocessors": {
                     name: m.preprocessor for name, m in described.items() if m.preprocessor
+                },
+                "postprocessors": {
+                    name: m.postprocessor for name, m in described.items() if m.postprocessor
                 },
             }
         ],

@@ -205,6 +205,17 @@ def test_subject_is_named(before: Path, tmp_path: Path) -> None:
     assert "no fingerprint of the method changed, the bits did" in unnamed.reasons[0]
 
 
+def test_a_filter_after_the_codec_is_a_part_of_the_subject(before: Path, tmp_path: Path) -> None:
+    blur = {"preprocessor": "blur", "strength": "1", "torch": "2.13"}
+    run = gated.write(tmp_path / "run", npp(rate=0.75, postprocessor=blur))
+    row = compare(before, run, 1.0).rows[1]
+    assert row.verdict == "worse"
+    assert [str(d) for d in row.subject] == [
+        "postprocessor's name: none → blur",
+        "postprocessor's strength: none → 1",
+    ]
+
+
 def experiment(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return lambda m: m["experiments"][0].update({key: value})
 

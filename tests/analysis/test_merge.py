@@ -275,6 +275,10 @@ def test_a_method_with_equal_rows_is_there_once(pair: tuple[Path, Path], tmp_pat
             lambda m: m["npp+bpg"].__init__(0.71, 1.0, preprocessor={"weights": "bbbb"}),  # type: ignore[misc]
             ["preprocessor's weights: aaaa → bbbb"],
         ),
+        (
+            lambda m: m["npp+bpg"].__init__(0.71, 1.0, postprocessor={"preprocessor": "blur"}),  # type: ignore[misc]
+            ["postprocessor's name: none → blur"],
+        ),
     ],
 )
 def test_a_method_with_other_numbers_is_refused(

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.report.results import Results
-from bench.report.summary import Summary, preprocessing, summaries
+from bench.report.summary import Summary, filtering, summaries
 from bench.results.files import ResultsError
 from bench.results.manifest import Experiment, Manifest, Model
 from bench.results.rows import BDRow, FidelityRow, PairRow, PointRow, columns
@@ -189,11 +189,13 @@ def test_nothing_but_the_anchor() -> None:
     assert summary().text == "net on data, mAP: no method stands beside an anchor."
 
 
-# --- time of preprocessing ------------------------------------------------------------------------
+# --- time of the filters -------------------------------------------------------------------------
 
 
-def write_costs(folder: Path, seconds: list[float | None]) -> None:
-    """Two pictures of 2 and 4 megapixels, and steps that are none of preprocessing."""
+def write_costs(
+    folder: Path, seconds: list[float | None], stages: Sequence[str] = ("preprocess",)
+) -> None:
+    """Two pictures of 2 and 4 megapixels, filtered at `stages`, and steps that are no filters'."""
     picture = {"dataset": "data", "method": "npp", "qp": 37}
     sizes = [
         picture | {"view": "native", "index": i, "width": 2000, "height": 1000 * (1 + i)}
@@ -201,7 +203,8 @@ def write_costs(folder: Path, seconds: list[float | None]) -> None:
     ]
     step = picture | {"of": "native"}
     steps = [
-        step | {"index": i, "stage": "preprocess", "seconds": each}
+        step | {"index": i, "stage": stage, "seconds": each}
+        for stage in stages
         for i, each in enumerate(seconds)
     ]
     steps += [
@@ -215,30 +218,37 @@ def write_costs(folder: Path, seconds: list[float | None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "speed", "said"),
+    ("seconds", "stages", "speed", "said"),
     [
-        ([0.1, 0.11], 35.0, "preprocessing took 35 ms/megapixel"),
-        ([None, 0.016], 4.0, "preprocessing took 4.0 ms/megapixel"),
+        ([0.1, 0.11], ["preprocess"], 35.0, "preprocessing took 35 ms/megapixel"),
+        ([None, 0.016], ["preprocess"], 4.0, "preprocessing took 4.0 ms/megapixel"),
+        ([0.1, 0.11], ["postprocess"], 35.0, "postprocessing took 35 ms/megapixel"),
+        (
+            [0.1, 0.11],
+            ["postprocess", "preprocess"],
+            35.0,
+            "preprocessing took 35 ms/megapixel and postprocessing took 35 ms/megapixel",
+        ),
     ],
 )
-def test_time_of_preprocessing(
-    tmp_path: Path, seconds: list[float | None], speed: float, said: str
+def test_time_of_filters(
+    tmp_path: Path, seconds: list[float | None], stages: list[str], speed: float, said: str
 ) -> None:
-    write_costs(tmp_path, seconds)
-    found = preprocessing(results([], folder=tmp_path))
-    assert found == {("data", "net", "npp"): pytest.approx(speed)}
+    write_costs(tmp_path, seconds, stages)
+    found = filtering(results([], folder=tmp_path))
+    assert found == {("data", "net", "npp"): dict.fromkeys(stages, pytest.approx(speed))}
     made = summary(bd_row("npp"), bd_row("qa"), folder=tmp_path)
     assert [m.cost for m in made.methods] == [said, ""]
 
 
 def test_folders_without_times(tmp_path: Path) -> None:
-    assert preprocessing(results([], folder=tmp_path)) == {}
+    assert filtering(results([], folder=tmp_path)) == {}
     write_costs(tmp_path, [None])
-    assert preprocessing(results([], folder=tmp_path)) == {}
+    assert filtering(results([], folder=tmp_path)) == {}
 
 
 def test_a_damaged_table_of_times_is_named(tmp_path: Path) -> None:
     write_costs(tmp_path, [0.1])
     (tmp_path / "costs.parquet").write_bytes(b"PAR1")
     with pytest.raises(ResultsError, match=r"costs\.parquet: cannot be read"):
-        preprocessing(results([], folder=tmp_path))
+        filtering(results([], folder=tmp_path))

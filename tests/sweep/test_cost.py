@@ -7,6 +7,7 @@ import torch
 
 from bench import config as configs
 from bench.cli import main, tables
+from bench.preprocessors.base import Neural
 from bench.sweep import cost
 from bench.sweep.plan import plan
 
@@ -63,6 +64,31 @@ def test_every_step_of_a_config_is_measured(config: Path, pictures: Path) -> Non
     assert costs[-1].parameters == sum(p.numel() for p in network.parameters())
     assert costs[-1].macs_per_pixel
     assert costs[-1].macs_per_pixel > 1000
+
+
+def test_filters_before_and_after_the_codec_are_measured(config: Path, pictures: Path) -> None:
+    network = {"name": "qa-npp", "weights": "qa_npp_mini_cls"}
+    sandwich = {"codec": "jpeg", "preprocessor": {"name": "blur", "sigma": 1}}
+    described = configs.load(
+        config, [f"experiments.0.methods.jpeg={sandwich | {'postprocessor': network}}"]
+    )
+    described = configs.narrowed(described, data_root={"": str(pictures)})
+    (experiment,) = plan(described, torch.device("cpu"), None)
+    own = [c for c in cost.measured(experiment, 2) if c.what == "jpeg"]
+    assert [(c.step, c.times, c.tries) for c in own] == [
+        ("preprocess", 3, 6),
+        ("encode", 3, 6),
+        ("decode", 3, 6),
+        ("postprocess", 3, 6),
+    ]
+    before, *_, after = own
+    assert before.parameters is None
+    filtered = experiment.points[-1].postprocessor
+    assert isinstance(filtered, Neural)
+    (used,) = filtered.networks.values()
+    assert after.parameters == sum(p.numel() for p in used.parameters())
+    assert after.macs_per_pixel
+    assert after.n_bytes == cost.BLOCK
 
 
 def test_a_quick_estimate_tries_what_is_slow_once(

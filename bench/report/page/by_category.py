@@ -8,7 +8,7 @@ from bench.report.page.elements import folded, name, scrolled, unfolded
 from bench.report.page.overview import range_of
 from bench.report.results import Results
 from bench.report.text import NOTHING, metric_label, number, percent, signed
-from bench.results.names import CATEGORIES
+from bench.results.names import CATEGORIES, point_name
 
 WIDE = 8
 """Methods of one table; those after them have folded tables of their own."""
@@ -71,7 +71,8 @@ def _where(about: Breakdown) -> str:
     if at is None or at.value is None or about.clean is None:
         return f"The anchor has no operating point with {metric}, so that no change is known."
     return (
-        f"{name(about.anchor)} at QP {at.qp}: {number(at.bpp, DIGITS)} bits per pixel, "
+        f"{name(about.anchor)} at {point_name(at.qp or 0)}: "
+        f"{number(at.bpp, DIGITS)} bits per pixel, "
         f"{metric} {number(at.value, DIGITS)} of {number(about.clean, DIGITS)} uncompressed"
         f"{_share(at.value - about.clean, about.clean)}."
     )

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis.costs import STAGES
 from bench.report.page.elements import Axis, bar, folded, line, name, picture, scrolled
 from bench.report.results import Results
 from bench.report.text import NOTHING, number
 from bench.results.files import check_columns, parse_table, read_bytes
-from bench.results.names import COSTS, IMAGES
+from bench.results.names import COSTS, IMAGES, point_name
 
-STAGES = ("preprocess", "encode", "decode")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SIZE = ["dataset", "view", "index"]
 _SIZES = {"dataset": "text", "view": "text", "index": "integer", "width": "number",
@@ -187,8 +187,9 @@ def _spread_table(points: list[tuple[str, int]], spread: dict[Any, list[float]])
             bar(at[1], at[3], "20%", "60%", "box"),
             bar(at[2] - 0.2, at[2] + 0.2, "10%", "80%", "median"),
         )
+        setting = point_name(qp).removeprefix("QP ")
         body.append(
-            f'<tr{rule}>{head}<td class="n">{qp}</td><td>{drawn}</td>'
+            f'<tr{rule}>{head}<td class="n">{setting}</td><td>{drawn}</td>'
             f'<td class="n">{number(q[2], 3)}</td><td class="n">{number(q[5], 3)}</td></tr>'
         )
         before = method

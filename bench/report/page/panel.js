@@ -249,7 +249,7 @@ function curve(panel, own, layer, sx, sy) {
     const x = sx(rate), y = sy(value);
     layer.append(marker(shape, x, y, `${kind}${change ? " hollow" : ""}`));
     const lines = [
-      named(methodName(own)), `QP ${qp}: ${fixed(rate, 4)} bpp`,
+      named(methodName(own)), `${qp < 0 ? `${-qp / 1000} bpp wanted` : `QP ${qp}`}: ${fixed(rate, 4)} bpp`,
       `${panel.label} ${fixed(value, 4)}` + (low === null || high === null ? "" : ` [${fixed(low, 3)}, ${fixed(high, 3)}]`),
     ];
     if (change) lines.push(`for BD-rate: ${change}`);

@@ -6,6 +6,7 @@ from html import escape
 from bench.report.page.elements import name
 from bench.report.results import Results
 from bench.report.text import metric_label, number
+from bench.results.names import point_name
 from bench.results.pictures import KeptPicture, Look, Pictures, read
 
 RULE = (
@@ -50,7 +51,7 @@ def _figure(kept: Pictures, picture: KeptPicture) -> str:
 
 
 def _title(look: Look) -> str:
-    return f"{look.method}, QP {look.qp}"
+    return f"{look.method}, {point_name(look.qp or 0)}"
 
 
 def _look(kept: Pictures, picture: KeptPicture, look: Look, title: str) -> str:

@@ -115,7 +115,7 @@ def _experiments(experiments: list[dict[str, Any]]) -> list[tuple[str, dict[str,
     told = []
     for experiment in experiments:
         own = {k: v for k, v in experiment.items() if k not in TOLD_ABOVE and v not in (None, [])}
-        for key in ("codecs", "preprocessors"):
+        for key in ("codecs", "preprocessors", "postprocessors"):
             if isinstance(own.get(key), dict):
                 own |= _by_setting(key, own.pop(key))
         models = [m for m in experiment["models"] if "fingerprint" in m]
