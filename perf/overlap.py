@@ -5,9 +5,9 @@
 Two measurements, each of seconds of a run beside the least that it could take:
 
 - Overlap: BPG coding of the built-in scenes, or of COCO images, with a task model that only sleeps,
-  as one on a GPU looks to the CPU. The least is the larger of the codec's CPU seconds spread over all
-  cores and the seconds slept, which are set to be the same: the hardest case. At most 1.15 × it is
-  the goal.
+  as one on a GPU looks to the CPU. The least is the larger of the codec's CPU seconds spread over
+  all cores and the seconds slept, which are set to be the same: the hardest case. At most 1.15 × it
+  is the goal.
 - On the CPU alone, the config (by default `mini`'s detection): the least is all CPU seconds of
   codecs, preprocessors and networks, spread over all cores. At most 1.10 × it is the goal.
 
