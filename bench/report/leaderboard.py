@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.analysis.costs import STAGES
 from bench.analysis.leaderboard import Board, Entry, Leaderboard, Place, Saving
 from bench.analysis.merging import Key
 from bench.atomic import atomic, write_text
@@ -29,6 +28,7 @@ from bench.report.page.elements import (
 )
 from bench.report.page.panel import embedded
 from bench.report.text import NOTHING, interpolation_label, metric_label, number
+from bench.results.costs import STAGES
 from bench.results.names import file_name
 
 PAGE, ENTRIES = "index.html", "entries"

@@ -6,14 +6,10 @@ what a saving costs beside it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import pandas as pd
 
 from bench.report.results import Results
 from bench.report.text import metric_label, number, percent
-from bench.results.files import check_columns, parse_table, read_bytes
-from bench.results.names import COSTS, IMAGES
+from bench.results import costs
 from bench.results.rows import BDRow, FidelityRow
 
 Group = tuple[str, str, str, str]
@@ -205,16 +201,7 @@ def filtering(results: Results) -> Speeds:
 
     Raises ResultsError where one is damaged.
     """
-    spent = _read(results.folder / COSTS, _COSTS)
-    sizes = _read(results.folder / IMAGES, _SIZES)
-    if spent is None or sizes is None:
-        return {}
-    spent = spent[spent["stage"].isin(FILTERS)].rename(columns={"of": "view"})
-    timed = spent.dropna(subset="seconds").merge(sizes, on=_PICTURE)
-    timed["megapixels"] = timed["width"] * timed["height"] / 1e6
-    total = timed.groupby(["dataset", "view", "method", "stage"])[["seconds", "megapixels"]].sum()
-    total = total[total["megapixels"] > 0]
-    speeds = (1000 * total["seconds"] / total["megapixels"]).to_dict()
+    speeds = costs.speeds(results.folder)
     return {
         (e.dataset, m.name, method): own
         for e in results.manifest.experiments
@@ -224,34 +211,7 @@ def filtering(results: Results) -> Speeds:
     }
 
 
-def _by_stage(speeds: dict[tuple[str, ...], float], of: tuple[str, ...]) -> dict[str, float]:
+def _by_stage(
+    speeds: dict[tuple[str, str, str, str], float], of: tuple[str, str, str]
+) -> dict[str, float]:
     return {stage: speeds[*of, stage] for stage in FILTERS if (*of, stage) in speeds}
-
-
-_PICTURE = ["dataset", "view", "index", "method", "qp"]
-_SIZES = (
-    dict.fromkeys(_PICTURE, "text")
-    | dict.fromkeys(("index", "qp"), "integer")
-    | {
-        "width": "number",
-        "height": "number",
-    }
-)
-_COSTS = {
-    "dataset": "text",
-    "index": "integer",
-    "of": "text",
-    "method": "text",
-    "qp": "number",
-    "stage": "text",
-    "seconds": "number",
-}
-
-
-def _read(path: Path, kinds: dict[str, str]) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
-    table = parse_table(path, read_bytes(path))
-    check_columns(path, table, kinds)
-    frame: pd.DataFrame = table.select(list(kinds)).to_pandas(ignore_metadata=True)
-    return frame

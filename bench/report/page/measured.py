@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.costs import STAGES
 from bench.report.page.elements import Axis, bar, folded, line, name, picture, scrolled
 from bench.report.results import Results
 from bench.report.text import NOTHING, number
+from bench.results.costs import STAGES
 from bench.results.files import check_columns, parse_table, read_bytes
 from bench.results.names import COSTS, IMAGES, point_name
 
