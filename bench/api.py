@@ -79,17 +79,9 @@ def run(
     from bench.boundary import settled
 
     settled()
-    name = "run"
-    if config is None and protocol is None:
-        config = configs.built_in("mini")
-    elif isinstance(config, str | os.PathLike):
-        config = configs.found(Path(config))
-    if isinstance(config, Path):
-        name = config.stem
-    elif config is None:
-        name = str(protocol)
+    name, loaded = described(config, protocol, settings)
     narrowed = configs.narrowed(
-        described(config, protocol, settings),
+        loaded,
         tasks=_listed(tasks),
         methods=_listed(methods),
         qps=list(qps) if qps is not None and not isinstance(qps, str) else qps,
@@ -113,17 +105,21 @@ def run(
 
 
 def described(
-    config: "Path | Mapping[str, Any] | BenchConfig | None",
+    config: "Place | Mapping[str, Any] | BenchConfig | None",
     protocol: str | None,
     settings: Sequence[str] | None,
-) -> "BenchConfig":
-    """The config, or without one what the protocol has. Raises ConfigError."""
+) -> "tuple[str, BenchConfig]":
+    """A name for the results, and the config: without one what the protocol has, else the built-in
+    set's. Raises ConfigError."""
     from bench import config as configs
     from bench import protocols
 
-    if config is not None:
-        return configs.load(config, settings)
-    return protocols.config(protocols.load(protocol or ""), settings)
+    if config is None and protocol is not None:
+        return protocol, protocols.config(protocols.load(protocol), settings)
+    if config is None or isinstance(config, str | os.PathLike):
+        file = configs.found(Path(config)) if config is not None else configs.built_in("mini")
+        return file.stem, configs.load(file, settings)
+    return "run", configs.load(config, settings)
 
 
 def _told(job: "Job", quiet: bool) -> "Results":

@@ -218,7 +218,7 @@ def test_the_range_near_the_clean_score_stands_before_the_whole_overlap(
 def test_the_console_has_the_remarks_below_the_table(results: bench.Results) -> None:
     told = replace(results, bd=results.bd.assign(ci_low=np.nan, reason="no interval: [because]"))
     console = Console(width=200, file=io.StringIO())
-    console.print(of(told.summary))
+    console.print(of(told))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     bottom = next(i for i, line in enumerate(lines) if line.startswith("└"))
     assert "(no interval)" in lines[bottom - 1]

@@ -43,7 +43,7 @@ def main(a: argparse.Namespace) -> None:
         analyse(place.work)
         report.write(place.work)
         place.publish()
-    cli.out.print(tables.of(api.load(a.out).summary))
+    cli.out.print(tables.of(api.load(a.out)))
     for curve in made.manifest.published:
         about = f"{curve.metric} of {curve.model} on {curve.dataset}"
         cli.out.print(

@@ -19,9 +19,7 @@ def add(commands: "Commands") -> None:
     run.add_argument(
         "--config", type=Path, help="a file or the name of one that ships; default: mini"
     )
-    run.add_argument(
-        "--protocol", metavar="NAME", help="that the run has to meet, see `list protocols`"
-    )
+    run.add_argument("--protocol", help="that the run has to meet, see `list protocols`")
     run.add_argument("--tasks", type=names, help="of the config's, e.g. det,cls")
     run.add_argument("--methods", type=names, help="of the config's, e.g. bpg,jpeg")
     run.add_argument("--qps", type=qps, help=QPS)
@@ -47,16 +45,13 @@ def add(commands: "Commands") -> None:
 
 
 def main(a: argparse.Namespace) -> None:
-    from bench import config as configs
     from bench.cli import tables
     from bench.progress import Progress
 
-    source = configs.found(a.config) if a.config else None
-    if source is None and a.protocol is None:
-        source = configs.built_in("mini")
+    name, config = api.described(a.config, a.protocol, a.set)
     job = api.planned(
-        _chosen(api.described(source, a.protocol, a.set), a),
-        out=a.out or Path("results", source.stem if source else a.protocol),
+        _chosen(config, a),
+        out=a.out or Path("results", name),
         cache=a.cache,
         limit=a.limit,
         device=a.device,
@@ -66,10 +61,8 @@ def main(a: argparse.Namespace) -> None:
         max_failures=a.max_failures,
         protocol=a.protocol,
     )
-    if job.protocol:
-        cli.err.print(tables.protocol(job.protocol), markup=False)
     if not a.quiet or a.dry_run:
-        cli.err.print(tables.plan(job.experiments))
+        cli.err.print(tables.plan(job.experiments, job.protocol))
     _warn(job.untrained)
     if a.dry_run:
         for line in tables.expected(job.experiments):
@@ -79,9 +72,7 @@ def main(a: argparse.Namespace) -> None:
     for failure in results.failures:
         _warn(failure)
     if not a.quiet:
-        for line in tables.held_to(results.manifest):
-            cli.out.print(line, markup=False)
-        cli.out.print(tables.of(results.summary))
+        cli.out.print(tables.of(results))
     _warn(job.untrained)
     _warn(tables.off_target(results.manifest))
     cli.err.print(tables.counts(results.manifest))

@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from bench.api import Results
     from bench.protocols import Protocol
     from bench.results.manifest import Manifest
     from bench.sweep.cost import Cost
@@ -20,7 +19,20 @@ QUICK = 2.0
 """Seconds after which a dry run does not try a step again."""
 
 
-def plan(experiments: "list[Experiment]") -> Table:
+def plan(experiments: "list[Experiment]", protocol: "Protocol | None" = None) -> Group:
+    """What will be done, under the protocol's name."""
+    told = [Text(_protocol(protocol))] if protocol else []
+    return Group(*told, _plan(experiments))
+
+
+def _protocol(asked: "Protocol") -> str:
+    from bench.protocols import identity
+
+    known = identity(asked)
+    return f"protocol {asked.name}{f', conditions {known}' if known else ''}: {asked.summary}"
+
+
+def _plan(experiments: "list[Experiment]") -> Table:
     from bench.results.names import point_name
     from bench.sweep import pilot
 
@@ -108,8 +120,11 @@ def expected(experiments: "list[Experiment]") -> Iterator[str]:
             yield f"  timed at the first call, which later ones may undercut: {', '.join(slow)}"
 
 
-def of(summary: "pd.DataFrame") -> Group:
-    """The table of `api.Results.summary`, with its remarks below, a line each."""
+def of(results: "Results") -> Group:
+    """The protocol that the run met, if any, and the table of `api.Results.summary`, with its
+    remarks below, a line each."""
+    met = dict.fromkeys(str(e.protocol) for e in results.manifest.experiments if e.protocol)
+    summary = results.summary
     numbers = summary.drop(columns="remarks")
     table = Table(*numbers.columns)
     for row in numbers.itertuples(index=False):
@@ -119,19 +134,7 @@ def of(summary: "pd.DataFrame") -> Group:
         for row in summary.itertuples(index=False)
         if row[-1]
     ]
-    return Group(table, *remarks)
-
-
-def protocol(asked: "Protocol") -> str:
-    from bench.protocols import identity
-
-    known = identity(asked)
-    return f"protocol {asked.name}{f', conditions {known}' if known else ''}: {asked.summary}"
-
-
-def held_to(manifest: "Manifest") -> list[str]:
-    """The protocol that the run met, if any."""
-    return list(dict.fromkeys(str(e.protocol) for e in manifest.experiments if e.protocol))
+    return Group(*map(Text, met), table, *remarks)
 
 
 def off_target(manifest: "Manifest") -> str:
