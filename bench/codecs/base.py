@@ -13,11 +13,11 @@ class Codec(Protocol):
     """A still-image codec with one integer quantiser.
 
     `qps` holds the valid quantiser values, ascending from 0 or above; a larger one is always
-    coarser. A codec whose own knob runs the other way maps it and says how in its docstring. Codecs are picklable,
-    and any number of threads may share one. A class whose objects differ has a class method
-    `from_options(options) -> Codec` that makes one of a config's options, or raises ConfigError.
-    A codec that needs something for each QP has a method `prepare(qps)` that gets it, or raises
-    ConfigError, before anything is coded.
+    coarser. A codec whose own knob runs the other way maps it and says how in its docstring.
+    Codecs are picklable, and any number of threads may share one. A class whose objects differ has
+    a class method `from_options(options) -> Codec` that makes one of a config's options, or raises
+    ConfigError. A codec that needs something for each QP has a method `prepare(qps)` that gets it,
+    or raises ConfigError, before anything is coded.
     """
 
     name: str

@@ -1,14 +1,14 @@
-"""timm's classifiers, with the preprocessing of the model's own data config."""
+"""timm's classifiers, with the preprocessing of the model's own data config.
+
+timm is imported when the first of its models is asked for: it takes half a second.
+"""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-import timm
 import torch
 from PIL import Image as PILImage
-from timm.data.config import resolve_model_data_config
-from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
@@ -69,6 +69,8 @@ def _view(data_config: dict[str, Any]) -> ModelView | None:
 
 def _described(name: str) -> Any:
     """What timm says of a model. Raises ConfigError for a name that it does not know."""
+    import timm
+
     try:
         if timm.is_model(name):
             return timm.get_pretrained_cfg(name)
@@ -81,6 +83,8 @@ def _described(name: str) -> Any:
 
 def _built(name: str, **options: Any) -> nn.Module:
     """Untrained, the same every time. Raises ConfigError."""
+    import timm
+
     try:
         with fixed_draws():
             network: nn.Module = timm.create_model(name, pretrained=False, **options)
@@ -104,12 +108,17 @@ def _network(spec: ModelSpec) -> nn.Module:
             classes=network.num_classes,
             rebuilt=lambda n: _built(spec.name, num_classes=n),
         )
+    import timm
+
     # A tag of timm's own weights, e.g. "a1_in1k": fetched by timm.
     name = f"{spec.name}.{spec.weights}"
     return fetched(spec, lambda: timm.create_model(name, pretrained=True))
 
 
 def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
+
     _described(spec.name)
     network = _network(spec)
     data_config: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
@@ -126,9 +135,18 @@ def _load(spec: ModelSpec, device: torch.device) -> TaskModel:
 
 
 def _fingerprint(spec: ModelSpec) -> dict[str, str]:
+    import timm
+
     config = _described(spec.name)
     keys = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
     return {"timm": timm.__version__} | {k: str(getattr(config, k, None)) for k in keys}
 
 
-LIBRARIES.register("timm")(Library(_load, timm.list_models, _fingerprint))
+def _names() -> list[str]:
+    import timm
+
+    names: list[str] = timm.list_models()
+    return names
+
+
+LIBRARIES.register("timm")(Library(_load, _names, _fingerprint))

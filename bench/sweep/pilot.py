@@ -44,8 +44,8 @@ def chunks(n_images: int) -> list[tuple[int, int]]:
 
 def choose(
     measure: Run, views: Sequence[Sequence[Views | None]], clean: Clean, say: Callable[[str], None]
-) -> bool:
-    """Whether there was anything to choose; the run's experiments then know their points.
+) -> None:
+    """The QPs of every method that is open: the run's experiments then know their points.
 
     Raises BenchError where a clean score is zero, so that there is no share of it.
     """
@@ -57,7 +57,6 @@ def choose(
         say(f"{experiment.dataset.name}: a pilot chose QPs for {listed}")
     # The run meets them again, where they are of a point that was chosen.
     measure.failures = [f for f in measure.failures if f.method is None]
-    return bool(open_ones)
 
 
 def typical(experiment: Experiment) -> Experiment:

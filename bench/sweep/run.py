@@ -20,7 +20,7 @@ from bench.results import manifest as manifests
 from bench.results.manifest import Manifest, OffTarget
 from bench.results.names import COSTS, IMAGES, MANIFEST, RATES, UNCOMPRESSED, statistics_path
 from bench.results.rows import RateRow, to_csv, write_costs, write_images
-from bench.sweep import manifest, pilot
+from bench.sweep import manifest
 from bench.sweep.execute import Run
 from bench.sweep.looked import Views
 from bench.sweep.plan import Experiment, PlannedModel, Point
@@ -216,7 +216,10 @@ def run(
         if protocol:
             begun = protocols.held(protocol, begun)
         started = time.perf_counter()
-        if pilot.choose(measure, seen, lambda n, m: spill.table((n, m, None, None)), say):
+        if any(experiment.auto for experiment in measure.experiments):
+            from bench.sweep import pilot  # not before: it imports scipy's optimisers
+
+            pilot.choose(measure, seen, lambda n, m: spill.table((n, m, None, None)), say)
             timings["pilot"] = time.perf_counter() - started
             started = time.perf_counter()
         off_target = _points(seen, measure, spill, out)

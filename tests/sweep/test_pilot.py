@@ -84,7 +84,7 @@ class Told:
         n, said = len(self.experiments[0].dataset.samples), list[str]()
         views: list[Views | None] = [{"native": Picture("", 96, 96)} for _ in range(n)]
         table = self.table(range(n), clean)
-        assert pilot.choose(self, [views], lambda _n, _m: table, said.append)  # type: ignore[arg-type]
+        pilot.choose(self, [views], lambda _n, _m: table, said.append)  # type: ignore[arg-type]
         return self.experiments[0], said
 
 
