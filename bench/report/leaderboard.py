@@ -11,6 +11,7 @@ from urllib.parse import quote
 from bench.analysis.leaderboard import Board, Entry, Leaderboard, Place, Saving
 from bench.analysis.merging import Key
 from bench.atomic import atomic, write_text
+from bench.errors import ConfigError
 from bench.report import page as parts
 from bench.report.html import policy
 from bench.report.page.elements import (
@@ -33,6 +34,8 @@ from bench.results.names import file_name
 
 PAGE, ENTRIES = "index.html", "entries"
 TITLE = "Leaderboard"
+MARK = f'<meta name="generator" content="rabench {TITLE.lower()}">'
+"""Of a page that may be written over."""
 STYLE = """
 .how { margin-top: 1rem; }
 .board { width: 100%; } .board td, .board th { vertical-align: middle; }
@@ -49,7 +52,9 @@ STYLE = """
 
 def write(found: Leaderboard, out: Path) -> list[Path]:
     """Write index.html and, in entries/, what says how each entry was measured → the files. Raises
-    OSError."""
+    ConfigError where `out` holds another index.html or entries/, OSError where it cannot be
+    written."""
+    _require_ours(out)
     (out / ENTRIES).mkdir(parents=True, exist_ok=True)
     files = {}
     for entry in {e.name: e for board in found.boards for e in board.entries}.values():
@@ -59,6 +64,18 @@ def write(found: Leaderboard, out: Path) -> list[Path]:
     links = {name: f"{ENTRIES}/{path.name}" for name, path in files.items()}
     write_text(out / PAGE, page(found, links))
     return [out / PAGE, *files.values()]
+
+
+def _require_ours(out: Path) -> None:
+    """Both or none of the two are there, the page as this module writes it."""
+    there = [name for name in (PAGE, ENTRIES) if (out / name).exists()]
+    if not there:
+        return
+    if there == [PAGE, ENTRIES] and MARK in (out / PAGE).read_text("utf-8", "replace"):
+        return
+    raise ConfigError(
+        f"--out {out}: holds {' and '.join(there)} that no leaderboard wrote; name another folder"
+    )
 
 
 def page(found: Leaderboard, links: dict[str, str]) -> str:
@@ -79,6 +96,7 @@ def page(found: Leaderboard, links: dict[str, str]) -> str:
 <meta http-equiv="Content-Security-Policy" content="{policy(style, script)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+{MARK}
 <title>{TITLE}</title>
 <style>{style}</style>
 </head>

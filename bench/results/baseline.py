@@ -111,7 +111,11 @@ class Costs(Part):
 
 
 def write(path: Path, baseline: Baseline, tables: dict[str, pa.Table]) -> list[Path]:
-    """The baseline, which lists no tables yet, and its tables → all files. Raises OSError."""
+    """The baseline, which lists no tables yet, and its tables → all files.
+
+    Raises ResultsError where `path` is there and no baseline, OSError where it cannot be written.
+    """
+    _require_ours(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [_write_table(path.with_suffix(f".{name}.parquet"), t) for name, t in tables.items()]
     listed = {file.name: _sha256(file.read_bytes()) for file in files}
@@ -120,6 +124,19 @@ def write(path: Path, baseline: Baseline, tables: dict[str, pa.Table]) -> list[P
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
     return [path, *files]
+
+
+def _require_ours(path: Path) -> None:
+    try:
+        known = read_json(path, "baseline").get("format") == FORMAT
+    except FileNotFoundError:
+        return
+    except ResultsError:
+        known = False
+    if not known:
+        raise ResultsError(
+            f"{path}: a file of that name is there, and it is no baseline; name another one"
+        )
 
 
 def _write_table(path: Path, table: pa.Table) -> Path:

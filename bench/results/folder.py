@@ -131,7 +131,7 @@ def record(folder: Path, drawn_from: str = "") -> None:
     are noticed. All else that it says stays, whatever version wrote it."""
     path = folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    names = sorted(_files(folder) - {MANIFEST})
+    names = sorted(files_in(folder) - {MANIFEST})
     listed = {name: sha256(folder / name) for name in names}
     seal(path, manifest | {"drawn_from": drawn_from, "files": listed})
 
@@ -144,7 +144,7 @@ def sha256(path: Path) -> str:
 def _copy_measurements(root: Path, work: Path) -> None:
     """What a run measured or kept, without the tables and figures made from it, as hard links if
     possible."""
-    for name in [MANIFEST, *sorted(_files(root))]:
+    for name in [MANIFEST, *sorted(files_in(root))]:
         if (
             name in (MANIFEST, RATES)
             or name.endswith(".parquet")
@@ -163,7 +163,7 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _files(folder: Path) -> set[str]:
+def files_in(folder: Path) -> set[str]:
     """Relative POSIX paths of all files and links in a folder but those of `OWN`."""
     found = set()
     for top, folders, files in os.walk(folder):
@@ -180,7 +180,7 @@ def _strangers(root: Path, cache: Path | None) -> list[str]:
     """Files that no run of ours wrote as they are now."""
     inside = cache and cache != root and cache.is_relative_to(root)
     kept = cache.relative_to(root).as_posix() + "/" if cache and inside else None
-    names = sorted(n for n in _files(root) if not (kept and n.startswith(kept)))
+    names = sorted(n for n in files_in(root) if not (kept and n.startswith(kept)))
     manifest = _manifest(root)
     if manifest is None:
         return names
@@ -227,12 +227,12 @@ def _settle(root: Path) -> None:
     if manifest is not None:  # else all of it is in place
         new = set(manifest["files"])
         old = (_manifest(root) or {}).get("files")
-        there = _files(root)
+        there = files_in(root)
         own = there & set(old) if isinstance(old, dict) else set(filter(WRITTEN.fullmatch, there))
         for name in sorted(own - new):
             (root / name).unlink()
             _drop_empty((root / name).parent, root)
-        for name in sorted(new & _files(ready)):
+        for name in sorted(new & files_in(ready)):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (ready / name).replace(root / name)
         (ready / MANIFEST).replace(root / MANIFEST)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.results import manifest as manifests
 from bench.results.files import ResultsError
-from bench.results.folder import Place, link, sha256
+from bench.results.folder import Place, files_in, link, sha256
 from bench.results.names import COSTS, MANIFEST
 
 _SETTINGS = {"name", "experiments", "random_weights", "analysis", "failures"}
@@ -43,13 +43,16 @@ def taken_over(place: Place, drawn_from: str) -> bool:
     if earlier.drawn_from != drawn_from or not earlier.files:
         return False
     drawn = {name: sha for name, sha in earlier.files.items() if not name.endswith(".parquet")}
+    # The manifest may be anybody's: what it lists must lie in this folder.
+    if not drawn.keys() <= files_in(place.root):
+        return False
     if not all(_is_whole(place.root / name, sha) for name, sha in drawn.items()):
         return False
-    for name in drawn:
+    for name in drawn.keys() - files_in(place.work):
         (place.work / name).parent.mkdir(parents=True, exist_ok=True)
         link(place.root / name, place.work / name)
     return True
 
 
 def _is_whole(path: Path, digest: str) -> bool:
-    return path.is_file() and sha256(path) == digest
+    return path.is_file() and not path.is_symlink() and sha256(path) == digest

@@ -212,3 +212,16 @@ def test_a_baseline_of_curves_alone_judges_nothing(
     assert json.loads(paper.read_text())["experiments"] == []
     assert main(["compare", str(paper), str(merged.parent / "run")]) == 2
     assert "nothing in common" in " ".join(capsys.readouterr().err.split())
+
+
+def test_another_file_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out, source = tmp_path / "instances.json", csv(tmp_path, HEADER + GOOD)
+    words = ["import", str(source), "--as", "Paper", "--out", str(out)]
+    for held in ('{"images": []}', "no JSON", "[1]"):
+        out.write_text(held)
+        assert main(words) == 2
+        assert "it is no baseline" in " ".join(capsys.readouterr().err.split())
+        assert out.read_text() == held
+    out.unlink()
+    assert main(words) == 0
+    assert main(words) == 0  # its own may be

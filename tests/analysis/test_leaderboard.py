@@ -231,3 +231,14 @@ def test_the_page_in_a_browser(page: Path, width: int, scheme: str) -> None:
         assert [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in grave] == []
         browser.close()
     assert said == []
+
+
+def test_another_page_is_not_written_over(found: tuple[Path, Leaderboard], tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<h1>My page</h1>")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"index\.html.* that no leaderboard wrote"):
+            write(found[1], tmp_path)
+        (tmp_path / "entries").mkdir(exist_ok=True)
+    assert (tmp_path / "index.html").read_text() == "<h1>My page</h1>"
+    board = tmp_path / "board"
+    assert write(found[1], board) == write(found[1], board)

@@ -1,5 +1,6 @@
 """A run of what was measured before: what is not made again, and what has to be."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from bench.cli import main
 from bench.datasets import images, mini
 from bench.report import figures
 from bench.results import manifest as manifests
+from bench.results import reuse
+from bench.results.folder import Place, sha256
 
 
 @pytest.fixture
@@ -108,3 +111,22 @@ def test_a_picture_that_was_lost_since_is_missed(again, pictures: Path) -> None:
     out = again("--max-failures", "10")
     (failure,) = manifests.read(out / "manifest.json").failures
     assert (failure.image, failure.stage) == ("03.png", "load")
+
+
+@pytest.mark.parametrize("how", ["outside", "link"])
+def test_only_files_of_the_folder_are_taken_over(again, tmp_path: Path, how: str) -> None:
+    """Whatever a manifest lists."""
+    out = again()
+    secret = tmp_path / "results" / "secret.txt"
+    secret.write_text("mine")
+    listed = json.loads((out / "manifest.json").read_text())
+    name = "../secret.txt"
+    if how == "link":
+        name = "figures/secret.txt"
+        (out / name).symlink_to(secret)
+    listed["files"][name] = sha256(secret)
+    manifests.seal(out / "manifest.json", {k: v for k, v in listed.items() if k != "checksum"})
+    work = tmp_path / "work"
+    work.mkdir()
+    assert not reuse.taken_over(Place(out, work), listed["drawn_from"])
+    assert list(work.iterdir()) == []
