@@ -1,12 +1,10 @@
 """report.html: one file with everything in it, readable anywhere and for years."""
 
 import base64
-import hashlib
 from html import escape
 from pathlib import Path
 
 from bench.atomic import write_text
-from bench.report import page as parts
 from bench.report.figures import FigureFiles
 from bench.report.page import (
     by_category,
@@ -18,11 +16,9 @@ from bench.report.page import (
     pictures,
     record,
 )
+from bench.report.page.document import Section, document
 from bench.report.results import Results
 from bench.report.text import metric_label
-
-Section = tuple[str, str, str]
-"""Name in the page's address, title and body; the body is HTML, and empty if there is none."""
 
 
 def write_page(results: Results, figures: list[FigureFiles]) -> Path:
@@ -40,48 +36,13 @@ def page(results: Results, figures: list[FigureFiles]) -> str:
     title = results.manifest.name or results.folder.resolve().name
     content = panel.content(results)
     curves = _curves(results, figures) if content["panels"] else ""
-    sections = [section for section in _sections(results, curves) if section[2]]
-    links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
-    bodies = "".join(
-        f'<section id="{key}"><h2>{heading}</h2>{body}</section>\n'
-        for key, heading, body in sections
-    ).replace(" %", "&nbsp;%")
-    style, script = parts.style(), parts.script()
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy(style, script)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)} – rate–accuracy report</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<div class="top"><p class="kind">Rate–accuracy report</p>
-<button type="button" id="theme" class="live">Light or dark</button></div>
-<h1>{escape(title)}</h1>
-{_protocol(results)}{_warning(results)}<nav aria-label="Sections">{links}</nav>
-</header>
-<main>
-{bodies}</main>
-<script type="application/json" id="data">{panel.embedded(content)}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def policy(style: str, script: str) -> str:
-    """This style sheet and this script, pictures inside the page, and nothing else."""
-    style_hash, script_hash = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        for text in (style, script)
-    )
-    return (
-        f"default-src 'none'; script-src 'sha256-{script_hash}'; "
-        f"style-src 'sha256-{style_hash}'; img-src data:; base-uri 'none'; form-action 'none'"
+    return document(
+        title=f"{escape(title)} – rate–accuracy report",
+        kind="Rate–accuracy report",
+        heading=escape(title),
+        lead=_protocol(results) + _warning(results),
+        sections=[section for section in _sections(results, curves) if section[2]],
+        data=panel.embedded(content),
     )
 
 

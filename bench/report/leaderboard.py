@@ -12,8 +12,7 @@ from bench.analysis.leaderboard import Board, Entry, Leaderboard, Place, Saving
 from bench.analysis.merging import Key
 from bench.atomic import atomic, write_text
 from bench.errors import ConfigError
-from bench.report import page as parts
-from bench.report.html import policy
+from bench.report.page.document import document
 from bench.report.page.elements import (
     Axis,
     Rate,
@@ -81,39 +80,23 @@ def _require_ours(out: Path) -> None:
 def page(found: Leaderboard, links: dict[str, str]) -> str:
     """As text; everything that comes from the entries is escaped. `links`: of the entries' names to
     files."""
-    style, script = parts.style() + STYLE, parts.script()
-    titles = list(_titles(found.boards))
-    nav = "".join(f'<a href="#board-{i}">{title}</a>' for i, title in enumerate(titles))
-    bodies = "".join(
-        f'<section id="board-{i}"><h2>{title}</h2>{_board(board, links)}</section>\n'
+    titles = _titles(found.boards)
+    sections = [
+        (f"board-{i}", title, _board(board, links))
         for i, (title, board) in enumerate(zip(titles, found.boards, strict=True))
+    ]
+    if found.notes:
+        sections.append(("notes", "Notes", _notes(found.notes)))
+    return document(
+        title=TITLE,
+        kind="Image coding for machines",
+        heading=TITLE,
+        sections=sections,
+        intro=_how(),
+        data=embedded({"methods": [], "panels": []}),
+        style=STYLE,
+        head=f"{MARK}\n",
     )
-    bodies = f"{_how()}{bodies}{_notes(found.notes)}".replace(" %", "&nbsp;%")
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy(style, script)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-{MARK}
-<title>{TITLE}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<div class="top"><p class="kind">Image coding for machines</p>
-<button type="button" id="theme" class="live">Light or dark</button></div>
-<h1>{TITLE}</h1>
-<nav aria-label="Sections">{nav}</nav>
-</header>
-<main>
-{bodies}</main>
-<script type="application/json" id="data">{embedded({"methods": [], "panels": []})}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
 
 
 def _titles(boards: Sequence[Board]) -> Iterator[str]:
@@ -141,10 +124,8 @@ def _how() -> str:
 
 
 def _notes(notes: Sequence[str]) -> str:
-    if not notes:
-        return ""
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<section id="notes"><h2>Notes</h2><ul class="said">{items}</ul></section>\n'
+    return f'<ul class="said">{items}</ul>'
 
 
 def _board(board: Board, links: dict[str, str]) -> str:
