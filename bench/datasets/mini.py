@@ -58,10 +58,15 @@ _AA = 3  # silhouettes are supersampled 3 × 3
 
 
 class _Words:
-    """Raw 64-bit words of one Philox stream, and integers made of them by shifts alone."""
+    """Raw 64-bit words of one Philox stream, and integers made of them by shifts alone.
 
-    def __init__(self, stream: int, picture: int) -> None:
+    `textured=False` is for who asks where objects are, not how they look: the same words are drawn,
+    and no noise is made of them.
+    """
+
+    def __init__(self, stream: int, picture: int, textured: bool = True) -> None:
         self._philox = np.random.Philox(key=np.array([stream, picture], dtype=np.uint64))
+        self.textured = textured
 
     def below(self, n: int) -> int:
         """An integer in [0, n)."""
@@ -89,9 +94,12 @@ def _value_noise(words: _Words, side: int, period: int) -> Int:
     """(side, side) value noise in −128…127, interpolated between lattice points `period` apart."""
     cells = side // period + 3
     lattice = words.bytes(cells * cells).reshape(cells, cells) - 128
-    i, wx = _ramp(side, period, words.below(period))
+    x, y = words.below(period), words.below(period)
+    if not words.textured:
+        return np.zeros((side, side), np.int32)
+    i, wx = _ramp(side, period, x)
     rows: Int = lattice[:, i] * (256 - wx) + lattice[:, i + 1] * wx
-    i, wy = _ramp(side, period, words.below(period))
+    i, wy = _ramp(side, period, y)
     wy = wy[:, None]
     noise: Int = rows[i] * (256 - wy) + rows[i + 1] * wy
     return noise >> 16
@@ -252,14 +260,13 @@ def _boxes(owner: Int, count: int) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    pixels: NDArray[np.uint8]
+    canvas: Int
     owner: Int
     """Of each pixel the place of its object in `placed`, −1 for the background."""
     placed: list[_Object]
 
 
-def _scene(split: str, picture: int, noise: int) -> _Scene:
-    words = _Words(_STREAMS["det", split], picture)
+def _scene(words: _Words) -> _Scene:
     side = SIZES["det"]
     canvas = _background(words, side)
     owner = np.full((side, side), -1, np.int32)
@@ -279,7 +286,13 @@ def _scene(split: str, picture: int, noise: int) -> _Scene:
         ):
             _draw(words, canvas, owner, len(placed), candidate)
             placed.append(candidate)
-    return _Scene(_finish(words, canvas, _fresh("det", split, picture, noise)), owner, placed)
+    return _Scene(canvas, owner, placed)
+
+
+def _photographed(split: str, picture: int, noise: int) -> tuple[NDArray[np.uint8], _Scene]:
+    words = _Words(_STREAMS["det", split], picture)
+    scene = _scene(words)
+    return _finish(words, scene.canvas, _fresh("det", split, picture, noise)), scene
 
 
 def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[np.uint8], Objects]:
@@ -287,8 +300,8 @@ def render_detection(split: str, picture: int, noise: int = 0) -> tuple[NDArray[
 
     Another `noise` is the same scene under other sensor noise: no picture of the set.
     """
-    scene = _scene(split, picture, noise)
-    return scene.pixels, _objects(scene)
+    pixels, scene = _photographed(split, picture, noise)
+    return pixels, _objects(scene)
 
 
 def _objects(scene: _Scene) -> Objects:
@@ -308,9 +321,13 @@ def render_segmentation(
 ) -> tuple[NDArray[np.uint8], Regions]:
     """The picture of `render_detection`, and what every pixel of it shows: BACKGROUND, or its class
     and 1."""
-    scene = _scene(split, picture, noise)
+    pixels, scene = _photographed(split, picture, noise)
+    return pixels, _regions(scene)
+
+
+def _regions(scene: _Scene) -> Regions:
     classes = np.array([BACKGROUND, *(o.label + 1 for o in scene.placed)], np.uint8)
-    return scene.pixels, Regions(classes[scene.owner + 1])
+    return Regions(classes[scene.owner + 1])
 
 
 def render_instances(
@@ -318,9 +335,13 @@ def render_instances(
 ) -> tuple[NDArray[np.uint8], MaskedObjects]:
     """The picture and the ground truth of `render_detection`, and a mask of what is visible of each
     object."""
-    scene = _scene(split, picture, noise)
+    pixels, scene = _photographed(split, picture, noise)
+    return pixels, _masked(scene)
+
+
+def _masked(scene: _Scene) -> MaskedObjects:
     masks = scene.owner == np.arange(len(scene.placed))[:, None, None]
-    return scene.pixels, MaskedObjects(**_objects(scene).to_arrays(), **encoded(masks))
+    return MaskedObjects(**_objects(scene).to_arrays(), **encoded(masks))
 
 
 def render_classification(
@@ -366,18 +387,27 @@ _RENDER: dict[str, Callable[[str, int], tuple[NDArray[np.uint8], Record]]] = {
 }
 
 
+_TARGET: dict[str, Callable[[_Scene], Record]] = {
+    "det": _objects,
+    "seg": _regions,
+    "ins": _masked,
+}
+
+
 @functools.cache
-def _rendered(task: str, split: str, picture: int) -> tuple[NDArray[np.uint8], Record]:
-    return _RENDER[task](split, picture)
+def _rendered(task: str, split: str, picture: int) -> NDArray[np.uint8]:
+    return _RENDER[task](split, picture)[0]
 
 
 def _picture(task: str, split: str, picture: int) -> NDArray[np.uint8]:
-    return _rendered(task, split, picture)[0].copy()
+    return _rendered(task, split, picture).copy()
 
 
 def _target(task: str, split: str, picture: int) -> Record:
-    """A class needs no picture to be known."""
-    return _label(picture) if task == "cls" else _rendered(task, split, picture)[1]
+    """For this no picture is rendered: a run that has all its results in the cache needs none."""
+    if task == "cls":
+        return _label(picture)
+    return _TARGET[task](_scene(_Words(_STREAMS["det", split], picture, textured=False)))
 
 
 @DATASETS.register("mini")

@@ -38,33 +38,55 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
     weights = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
     product = np.ones(3)
     for scale, weight in enumerate(weights):
-        similarity, contrast = _ssim(x, y)
         last = scale == scales - 1
-        product *= np.maximum(similarity if last else contrast, 0) ** weight
-        x, y = _halved(x), _halved(y)
+        product *= np.maximum(_ssim(x, y, last), 0) ** weight
+        if not last:
+            x, y = _halved(x), _halved(y)
     return float(product.mean())
 
 
-def _ssim(x: Floats, y: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(3,) SSIM, and (3,) its part of contrast and structure."""
+def _ssim(x: Floats, y: Floats, whole: bool) -> NDArray[np.float64]:
+    """(3,) SSIM, or only its part of contrast and structure unless `whole`.
+
+    Arrays are written over where they are not needed any more: fresh memory for each took as long
+    as the arithmetic.
+    """
     c1, c2 = STABILISERS
     mean_x, mean_y = _smooth(x), _smooth(y)
-    squares, both = mean_x * mean_x + mean_y * mean_y, mean_x * mean_y
-    variances = _smooth(x * x + y * y) - squares
-    contrast = (2 * (_smooth(x * y) - both) + c2) / (variances + c2)
-    similarity = contrast * (2 * both + c1) / (squares + c1)
-    return _mean(similarity), _mean(contrast)
+    both = mean_x * mean_y
+    mean_x *= mean_x
+    mean_y *= mean_y
+    squares = mean_x
+    squares += mean_y
+    products = x * x
+    products += y * y
+    variances = _smooth(products)
+    variances -= squares
+    variances += c2
+    np.multiply(x, y, out=products)
+    similarity = _smooth(products)  # twice the covariance over the variances, to begin with
+    similarity -= both
+    similarity *= 2
+    similarity += c2
+    similarity /= variances
+    if whole:
+        both *= 2
+        both += c1
+        squares += c1
+        similarity *= both
+        similarity /= squares
+    return _mean(similarity)
 
 
 def _mean(x: Floats) -> NDArray[np.float64]:
-    """(3,) of the channels: OpenCV's, since numpy's over two axes takes five times as long."""
-    return np.array(cv2.mean(x)[:3])
+    """(3,) of the channels where the whole window is inside. OpenCV's, since numpy's over two axes
+    takes five times as long."""
+    edge = WINDOW // 2
+    return np.array(cv2.mean(x[edge:-edge, edge:-edge])[:3])
 
 
 def _smooth(x: Floats) -> Floats:
-    """Gaussian means where the whole window is inside."""
-    edge = WINDOW // 2
-    return cv2.GaussianBlur(x, (WINDOW, WINDOW), SIGMA)[edge:-edge, edge:-edge]  # type: ignore[return-value]
+    return cv2.GaussianBlur(x, (WINDOW, WINDOW), SIGMA)  # type: ignore[return-value]
 
 
 def _halved(x: Floats) -> Floats:

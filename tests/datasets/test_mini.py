@@ -78,6 +78,25 @@ def test_one_set_of_scenes_for_every_question() -> None:
     assert len({d.annotations_sha256 for d in by_task.values()}) == 3
 
 
+@pytest.mark.parametrize(
+    ("task", "render"),
+    [
+        ("det", mini.render_detection),
+        ("cls", mini.render_classification),
+        ("seg", mini.render_segmentation),
+        ("ins", mini.render_instances),
+    ],
+)
+def test_ground_truth_without_pictures_is_that_of_the_pictures(
+    task: str, render: Callable[..., Any]
+) -> None:
+    for i, sample in enumerate(mini.load(task).first(12).samples):
+        picture, target = render("test", i)
+        np.testing.assert_array_equal(sample.load(), picture)
+        for key, values in target.to_arrays().items():
+            np.testing.assert_array_equal(sample.target.to_arrays()[key], values)
+
+
 @pytest.mark.parametrize("render", [mini.render_detection, mini.render_classification])
 def test_fresh_noise_is_the_same_scene(render: Callable[..., Any]) -> None:
     for i in range(5):
