@@ -4,7 +4,7 @@ from bench.analysis.bdrate import GOOD_OVERLAP
 from bench.report.curve_figures import Panel, drawable, has_intervals, told_apart
 from bench.report.latex import engine_remark, paragraph
 from bench.report.results import Curves, Results
-from bench.report.text import interpolation_label, metric_label
+from bench.report.text import interpolation_label, metric_inside, metric_label
 from bench.results.pictures import KeptPicture
 
 LITTLE = f"†: the curves share less than {100 * GOOD_OVERLAP:.0f} % of their range of accuracy."
@@ -61,7 +61,7 @@ def of_pictures(pictures: list[KeptPicture]) -> list[str]:
     return [
         f"Pictures of {first.dataset} as {first.model} sees them: the original, "
         f"{first.anchor.method} and {first.method.method} at about equal bits: {rules} of "
-        f"{metric_label(first.metric)} from one to the other.",
+        f"{metric_inside(first.metric)} from one to the other.",
         "Outlined in orange is what is labelled wrongly."
         if any(mark.outline for p in pictures for mark in (*p.anchor.marks, *p.method.marks))
         else "Solid boxes are detections, right in green and wrong in orange; dashed ones are "
@@ -77,8 +77,8 @@ def of_pictures(pictures: list[KeptPicture]) -> list[str]:
 def of_savings(results: Results, curves: Curves) -> list[str]:
     return [
         f"Bits at equal accuracy in percent of those of {curves.anchor}, of {curves.model} on "
-        f"{curves.dataset}, over the accuracy ({metric_label(curves.metric)}), which is also given "
-        "in percent of the uncompressed score. Negative saves bits.",
+        f"{curves.dataset}, over the accuracy ({metric_inside(curves.metric)}), which is also "
+        "given in percent of the uncompressed score. Negative saves bits.",
         "Bands and bars are 95 % intervals of the comparison, paired over images; a point is "
         "missing where a curve does not reach the accuracy.",
         f"{interpolation_label(results.interpolation)} interpolation.",

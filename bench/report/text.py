@@ -51,6 +51,12 @@ def metric_label(metric: str) -> str:
     return _METRICS.get(metric, metric)
 
 
+def metric_inside(metric: str) -> str:
+    """`metric_label` within a sentence: "top-1 accuracy", but "AP50"."""
+    label = metric_label(metric)
+    return label[0].lower() + label[1:] if label[1:2].islower() else label
+
+
 def interpolation_label(interpolation: str) -> str:
     return _INTERPOLATIONS.get(interpolation, interpolation)
 

@@ -196,7 +196,7 @@ def _prediction(
     timed = timed or timing.together(lambda: list(ask(seen, chosen)), on_gpu)
     seen = seen[: len(timed.found)]
     pixels = seen[0].shape[0] * seen[0].shape[1]
-    counted = bound is None
+    macs = _macs(lambda: network.predict(seen[:1], model.viewed)) if bound is None else None
     return Cost(
         dataset.name,
         "predict",
@@ -207,7 +207,7 @@ def _prediction(
         len(experiment.points) + 1,
         _on_disk(sum(array.nbytes for array in timed.found[0].to_arrays().values())),
         _parameters(_network(network)),
-        _macs(lambda: network.predict(seen[:1], model.viewed)) / pixels if counted else None,
+        None if macs is None else macs / pixels,
         len(seen),
         timed.first_call,
     )
@@ -218,11 +218,12 @@ def _megapixels(pictures: Sequence[Picture]) -> float:
     return float(np.mean([rgb.shape[0] * rgb.shape[1] for rgb in pictures])) / 1e6
 
 
-def _macs(run: Callable[[], object]) -> float:
+def _macs(run: Callable[[], object]) -> float | None:
+    """None where torch has nothing to count, as in a file that another runtime runs."""
     # inference_mode hides convolutions from the counter.
     with FlopCounterMode(display=False) as counter, torch.inference_mode(False), torch.no_grad():
         run()
-    return counter.get_total_flops() / 2
+    return counter.get_total_flops() / 2 or None
 
 
 def _network(holder: object) -> nn.Module | None:

@@ -20,6 +20,7 @@ def test_operations_of_a_convolution_are_those_counted_by_hand() -> None:
         layer(torch.zeros(1, 3, 10, 12))
 
     assert cost._macs(run) == 10 * 12 * 8 * 3 * 3 * 3
+    assert cost._macs(lambda: None) is None
 
 
 def step(name: str, times: int, seconds: float, on_gpu: bool = False, kept: int = 0) -> cost.Cost:
