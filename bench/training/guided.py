@@ -1,16 +1,15 @@
-"""A side task in training: the network also tells where the detector finds something."""
+"""A side task in training: the network also tells where the picture counts for the task model."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.preprocessors.npp import NPP
-from bench.tasks.records import Arrays
-from bench.training.task_loss import attention
 
 
 class Guided(nn.Module):
-    """A network in training that also guesses, from its coarsest maps, where the detector finds
-    something: bits alone teach a network little about what is an object. Only `network` is kept."""
+    """A network in training that also guesses, from its coarsest maps, where a detector finds
+    something, or what a classifier's answer depends on: bits alone teach a network little about
+    that. Only `network` is kept."""
 
     def __init__(self, network: NPP) -> None:
         super().__init__()
@@ -21,10 +20,10 @@ class Guided(nn.Module):
         out: Tensor = self.network(x, qp)
         return out
 
-    def both(self, x: Tensor, qp: Tensor, known: list[Arrays]) -> tuple[Tensor, Tensor]:
-        """The filtered picture, and the guess's cross-entropy with `attention` in nats, ()."""
+    def both(self, x: Tensor, qp: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """The filtered picture, and the guess's cross-entropy in nats, (), with where the picture
+        counts, (N, 1, h / 8, w / 8) in [0, 1]."""
         encoded = self.network.encoded(x, qp)
-        wanted = attention(known, x.shape[-1]).to(x)
         guess = self.guess(encoded[-1]).float()
         missed = functional.binary_cross_entropy_with_logits(guess, wanted)
         return self.network.filtered(x, qp, encoded), missed

@@ -27,13 +27,13 @@ from torch.nn import functional
 
 from bench import codecs
 from bench.codecs.base import Codec
+from bench.datasets.base import Sample
 from bench.datasets.views import native
 from bench.errors import ConfigError
 from bench.models.base import LIBRARIES, ModelSpec, TaskModel
 from bench.preprocessors.base import build, load_network, weights_path
 from bench.preprocessors.context import Context
 from bench.preprocessors.npp import NPP, QANPP
-from bench.tasks import TASKS
 from bench.tasks.records import Arrays
 from bench.training import loop
 from bench.training.coding import (
@@ -47,7 +47,15 @@ from bench.training.coding import (
 from bench.training.guided import Guided
 from bench.training.pictures import Picture, cut, dataset, zoomed
 from bench.training.proxy import Proxy, analytic, straight_through
-from bench.training.task_loss import Kind, TaskLoss, labelled, regarded, task_loss
+from bench.training.task_loss import (
+    Kind,
+    TaskLoss,
+    Where,
+    labelled,
+    regarded,
+    task_loss,
+    where_it_counts,
+)
 
 KNOWING = 0.1
 """Share of the learning rate for weights that already know objects."""
@@ -105,7 +113,9 @@ class PreprocessorTraining(BaseModel):
     position: bool = False
     context: bool = False
     """These three are of the architecture `filters`; see `bench.preprocessors.npp`. The context
-    begins as the detector's own backbone, which must be YOLOX-nano's."""
+    begins as the detector's own backbone, which must be YOLOX-nano's, or as `context_start`."""
+    context_start: str | None = None
+    """Weights of a QA-NPP whose context this one begins with, for any other task model."""
     start: str | None = None
     """Weights to begin from; those of a QA-NPP make an NPP as it is at the middle of `qps`, and
     those of a network without `position` or `context` one that learns to use it."""
@@ -121,7 +131,7 @@ class PreprocessorTraining(BaseModel):
     """What is traded against bits: how far the task model's features, or its answer, move from
     those on the clean picture, or its own training loss on the labels; see `task_loss`."""
     guidance: float = Field(default=0.0, ge=0)
-    """Weight of a side task, for detectors: see `bench.training.guided`."""
+    """Weight of a side task: see `bench.training.guided`."""
     factor: float = Field(default=1.0, gt=0)
     """On λ: above 1 for accuracy, below 1 for bits."""
     judge: Kind = "answer"
@@ -135,6 +145,9 @@ class PreprocessorTraining(BaseModel):
     """What the moving average of the weights keeps of itself per step."""
     validation: int = Field(default=48, gt=0)
     """Pictures at the end of the data set that are validated on, never trained on."""
+    fold: tuple[int, int] | None = None
+    """Validates on another part: of every k pictures the i-th, counted from 0, given as [i, k]. For
+    cross-validation (`perf/folds.py`)."""
     validate_every: int = Field(default=500, gt=0)
     """Steps between validations, of which the best one's weights are kept."""
     seed: int = 0
@@ -156,6 +169,8 @@ class Setting:
     judge: TaskLoss
     by_loss: Anchor
     by_judge: Anchor
+    where: Where | None
+    """What a guided network is to guess."""
 
     def curve(self, network: nn.Module) -> Curve:
         """Bits and distance on the validation pictures."""
@@ -166,18 +181,14 @@ class Setting:
 def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     """Raises ConfigError where model, data set and config do not fit together."""
     model = config.model.load(device)
-    if config.guidance and (
-        not TASKS.get(model.task).locates
-        or config.loss == "labels"
-        or config.architecture != "filters"
-    ):
+    if config.guidance and (config.loss == "labels" or config.architecture != "filters"):
         raise ConfigError(
-            f"guidance: {config.guidance:g} is for detectors, a loss other than 'labels' and "
-            f"architecture 'filters', not for {config.model.name} ({model.task}), loss "
-            f"{config.loss!r} and architecture {config.architecture!r}; leave it out"
+            f"guidance: {config.guidance:g} is for a loss other than 'labels' and architecture "
+            f"'filters', not for loss {config.loss!r} and architecture {config.architecture!r}; "
+            "leave it out"
         )
     if config.context:
-        _begin_as_backbone(Context(1), model)  # refused before anything is coded
+        _begin_context(Context(1), config, model)  # refused before anything is coded
     for parameter in model.network.parameters():  # type: ignore[attr-defined]
         parameter.requires_grad_(False)
     loss = task_loss(config.loss, model, config.longer_side)
@@ -188,9 +199,10 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
         labelled(data, model) if config.loss == "labels" else regarded(data.samples, model)
         for data in map(dataset, (config.dataset, *config.extra))
     )
-    trained_on = found[: -config.validation] + [s for e in more for s in e]
+    kept, held_out = _split(found, config)
+    trained_on = kept + [s for e in more for s in e]
     look = model.view if config.view == "model" and model.view else native
-    held = [(look(s.load()), s.target) for s in found[-config.validation :]]
+    held = [(look(s.load()), s.target) for s in held_out]
     pictures = [(s.load(), s.target) for s in trained_on]
     if config.view == "native":
         pictures = [p for p in pictures if min(p[0].shape[:2]) >= config.crop]
@@ -207,7 +219,20 @@ def prepare(config: PreprocessorTraining, device: torch.device) -> Setting:
     by_loss, by_judge = (
         Anchor(qps, *measure(None, validation, qps, coder, measured)) for measured in (loss, judge)
     )
-    return Setting(model, coder, pictures, validation, loss, judge, by_loss, by_judge)
+    where = where_it_counts(model) if config.guidance else None
+    return Setting(model, coder, pictures, validation, loss, judge, by_loss, by_judge, where)
+
+
+def _split(
+    samples: list[Sample], config: PreprocessorTraining
+) -> tuple[list[Sample], list[Sample]]:
+    """Those to train on, and those to validate on."""
+    if config.fold is None:
+        return samples[: -config.validation], samples[-config.validation :]
+    i, k = config.fold
+    if not 0 <= i < k or k < 2:
+        raise ConfigError(f"fold: [{i}, {k}]: the first of 2 or more folds is [0, 2]")
+    return [s for j, s in enumerate(samples) if j % k != i], samples[i::k]
 
 
 def _codec_threads(share: float | None, device: torch.device) -> int:
@@ -269,7 +294,8 @@ def costs(
     ):
         with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
             if isinstance(network, Guided):
-                filtered, missed = network.both(part, level, known)
+                assert setting.where  # with guidance there is one
+                filtered, missed = network.both(part, level, setting.where(part, known))
             else:
                 filtered, missed = network(part, level), x.new_zeros(())
         jobs = setting.coder.start(filtered, level)
@@ -333,7 +359,7 @@ def _begun(name: str, config: PreprocessorTraining, model: TaskModel) -> nn.Modu
     torch.manual_seed(config.seed)
     network = untrained(name, config)
     if isinstance(network, NPP) and network.context:
-        _begin_as_backbone(network.context, model)
+        _begin_context(network.context, config, model)
     if config.start:
         _begin_from(network, weights_path(config.start), sum(config.qps) / 2)
     if not config.guidance:
@@ -410,9 +436,28 @@ def _begin_from(network: nn.Module, path: Path, qp: float) -> None:
         raise ConfigError(f"start: weights {path} do not fit this network: {error}") from None
 
 
+def _begin_context(context: Context, config: PreprocessorTraining, model: TaskModel) -> None:
+    """Raises ConfigError where there is nothing that knows objects to begin with."""
+    if config.context_start is None:
+        _begin_as_backbone(context, model)
+        return
+    network, _ = load_network("qa-npp", weights_path(config.context_start), torch.device("cpu"))
+    if not isinstance(network, NPP) or network.context is None:
+        raise ConfigError(
+            f"context_start: weights {config.context_start} have no context; name a network that "
+            "was trained with one, such as qa_npp_coco_yolox_nano"
+        )
+    known = network.context.state_dict()
+    # Not its last layer: that speaks to the network around it.
+    own = {k: v for k, v in context.state_dict().items() if k.startswith("out.")}
+    context.load_state_dict(known | own)
+
+
 def _begin_as_backbone(context: Context, model: TaskModel) -> None:
     network: nn.Module = model.network  # type: ignore[attr-defined]
     try:
         context.begin_as(getattr(network, "backbone", network))
     except ValueError as error:
-        raise ConfigError(f"context: {error}; leave it out for this model") from None
+        raise ConfigError(
+            f"context: {error}; name a network that has a context as context_start, or leave it out"
+        ) from None

@@ -130,6 +130,30 @@ def attention(targets: list[Arrays], side: int) -> Tensor:
     return weights
 
 
+Where = Callable[[Tensor, list[Arrays]], Tensor]
+"""Clean pictures (N, 3, S, S) and their targets → where they count, (N, 1, S / 8, S / 8) from 0 to
+1."""
+
+
+def where_it_counts(model: TaskModel) -> Where:
+    """`attention` of a detector's finds; of a classifier how much its answer depends on a place, r
+    times the mean, as r / (1 + r)."""
+    if TASKS.get(model.task).locates:
+        return lambda clean, targets: attention(targets, clean.shape[-1]).to(clean)
+    if not isinstance(model, DifferentiableClassifier):
+        raise ConfigError(
+            f"guidance: {type(model).__module__}'s {type(model).__name__} neither locates nor "
+            "classifies; leave it out"
+        )
+
+    def relevant(clean: Tensor, targets: list[Arrays]) -> Tensor:
+        middle = model.relevance(clean)[1][1]  # at stride 16
+        size = (clean.shape[-2] // 8, clean.shape[-1] // 8)
+        return functional.interpolate(middle / (1 + middle), size, mode="bilinear")
+
+    return relevant
+
+
 def _between(maps: Features) -> TaskLoss:
     def from_clean(clean: Tensor, targets: list[Arrays]) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():

@@ -16,11 +16,13 @@ from bench.errors import BenchError, ConfigError
 from bench.models import mini as mini_models
 from bench.models.base import LIBRARIES
 from bench.preprocessors import make
-from bench.preprocessors.base import load_network
+from bench.preprocessors.base import load_network, weights_path
+from bench.preprocessors.npp import QANPP
 from bench.training import loop, npp, task_model
 from bench.training.guided import Guided
 from bench.training.pictures import cut
 from bench.training.proxy import analytic_bits, straight_through
+from bench.training.task_loss import attention, where_it_counts
 
 CPU = torch.device("cpu")
 
@@ -213,9 +215,46 @@ def test_a_network_that_is_given_more_begins_as_one_that_does_not_know_it(
     torch.testing.assert_close(new(x, qp), old(x, qp))
 
 
+def test_every_picture_is_held_out_by_one_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 8)
+    side, held = QA_NPP["crop"], []
+    for fold in range(3):
+        config = npp.PreprocessorTraining(**QA_NPP | {"fold": [fold, 3]})
+        setting = npp.prepare(config, CPU)
+        out = [cut(p, side, None)[0] for p in setting.pictures]
+        assert len(out) + len(setting.validation[0]) == 8
+        assert not any(torch.equal(a, b) for a in out for b in setting.validation[0])
+        held += list(setting.validation[0])
+    pictures = [mini.render_classification("train", i) for i in (0, 3, 6, 1, 4, 7, 2, 5)]
+    for picture, x in zip(pictures, held, strict=True):
+        torch.testing.assert_close(x, cut((picture[0], {}), side, None)[0])
+    with pytest.raises(ConfigError, match=r"fold: \[3, 3\]"):
+        npp.prepare(npp.PreprocessorTraining(**QA_NPP | {"fold": [3, 3]}), CPU)
+
+
 def test_a_context_begins_as_the_backbone_of_one_detector_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"context: .* is not YOLOX-nano's backbone"):
         npp.train("qa-npp", QA_NPP | {"context": True}, tmp_path, CPU, False, Console(quiet=True))
+
+
+def test_a_context_begins_as_that_of_another_network() -> None:
+    named = {"context": True, "context_start": "qa_npp_coco_yolox_nano"}
+    config = npp.PreprocessorTraining(**QA_NPP | named)
+    network = npp._begun("qa-npp", config, config.model.load(CPU))
+    assert isinstance(network, QANPP)
+    assert network.context is not None
+    other, _ = load_network("qa-npp", weights_path("qa_npp_coco_yolox_nano"), CPU)
+    assert isinstance(other, QANPP)
+    assert other.context is not None
+    x = torch.rand(1, 3, 64, 64)
+    for ours, theirs in zip(
+        network.context.stage_maps(x), other.context.stage_maps(x), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    assert not network.context(x).any()  # what it says is not listened to yet
+    without = config.model_copy(update={"context_start": "qa_npp_mini_cls"})
+    with pytest.raises(ConfigError, match="context_start: weights qa_npp_mini_cls have no context"):
+        npp.prepare(without, CPU)
 
 
 def test_a_guided_network_learns_where_objects_are_and_ships_without_the_guess(
@@ -236,20 +275,30 @@ def test_a_guided_network_learns_where_objects_are_and_ships_without_the_guess(
     x, qp = torch.zeros(2, 3, 64, 64), torch.tensor([37.0, 37.0])
     x[..., 32:] = torch.rand(2, 3, 64, 32)
     box = {"boxes": np.array([[36, 4, 60, 60]], np.float32), "scores": np.array([0.9])}
-    torch.testing.assert_close(guided.both(x, qp, [box, box])[0], guided(x, qp))
+    wanted = attention([box, box], 64)
+    torch.testing.assert_close(guided.both(x, qp, wanted)[0], guided(x, qp))
     optimiser = torch.optim.Adam(guided.parameters(), 1e-2)
     for _ in range(30):
-        _, missed = guided.both(x, qp, [box, box])
+        _, missed = guided.both(x, qp, wanted)
         optimiser.zero_grad()
         missed.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     guess = guided.guess(guided.network.encoded(x, qp)[-1]).sigmoid()
     assert guess[..., 4:].mean() > 0.6 > 0.3 > guess[..., :4].mean()
 
-    with pytest.raises(ConfigError, match="guidance: 1 is for detectors"):
-        npp.train(
-            "qa-npp", QA_NPP | {"guidance": 1.0}, tmp_path / "cls", CPU, False, Console(quiet=True)
-        )
+    with pytest.raises(ConfigError, match="guidance: 1 is for a loss other than 'labels'"):
+        npp.prepare(npp.PreprocessorTraining(**config | {"loss": "labels"}), CPU)
+
+
+def test_a_classifier_guides_to_where_its_answer_depends_on_the_picture() -> None:
+    model = npp.PreprocessorTraining(**QA_NPP).model.load(CPU)
+    pictures = [mini.render_classification("train", i)[0] for i in range(16)]
+    x = torch.stack([cut((p, {}), 96, None)[0] for p in pictures])
+    where = where_it_counts(model)(x, [{}] * len(x))
+    assert where.shape == (16, 1, 12, 12)
+    assert 0 <= where.min() < where.max() <= 1
+    # The object is in the middle of each scene.
+    assert where[..., 3:9, 3:9].mean() > 1.2 * where[..., :3].mean()
 
 
 def test_the_codec_gets_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,3 +399,70 @@ def test_a_label_map_turns_with_its_picture(turn: int) -> None:
     pixels, target = task_model._augment(picture, {"labels": regions}, turn)
     np.testing.assert_array_equal((pixels[0] * 255).round().to(torch.uint8), target["labels"])
     assert turn == 0 or not np.array_equal(target["labels"], regions)
+
+
+class Opened:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def checkpoint(kept: Path, **changes: Any) -> dict[str, Any]:
+    """What `train` left there, changed."""
+    state: dict[str, Any] = torch.load(kept / "checkpoint.pt", weights_only=True)
+    return {key: value for key, value in (state | changes).items() if value is not None}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(mini.COUNTS, ("cls", "train"), 16)
+        out = tmp_path_factory.mktemp("trained")
+        train("task", out)
+    return out
+
+
+def test_a_checkpoint_of_before_versions_is_resumed(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mini.COUNTS, ("cls", "train"), 16)
+    assert checkpoint(kept)["version"] == loop.VERSION
+    torch.save(checkpoint(kept, version=None), tmp_path / "checkpoint.pt")
+    resumed, whole = train("task", tmp_path, resume=True), load_file(kept / "weights.safetensors")
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": 2}, "of version 2, and this rabench reads 1: go on with the one that wrote"),
+        ({"step": None, "rng": None}, "has no rng, step"),
+        ({"network": {"w": torch.zeros(3)}}, "of another network or config"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_is_not_this_trainings(
+    changes: dict[str, Any], said: str, kept: Path, tmp_path: Path
+) -> None:
+    torch.save(checkpoint(kept, **changes), tmp_path / "checkpoint.pt")
+    with pytest.raises(ConfigError, match=f"(?s)checkpoint.pt: cannot be resumed.*{said}.*Delete"):
+        train("task", tmp_path, resume=True)
+
+
+def test_nothing_in_a_checkpoint_is_run(kept: Path, tmp_path: Path) -> None:
+    state = checkpoint(kept) | {"step": Opened(tmp_path / "was run")}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(ConfigError, match="holds Python objects, of which none is made here"):
+        train("task", tmp_path, resume=True)
+    assert not (tmp_path / "was run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 no checkpoint"], ids=str)
+def test_no_checkpoint_at_all(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(ConfigError, match="should be what `train` wrote there"):
+        train("task", tmp_path, resume=True)
