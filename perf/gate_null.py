@@ -32,7 +32,7 @@ from bench.progress import Progress
 from bench.results.folder import writing
 from bench.sweep import execute, plan, run, workshop
 from bench.sweep.cache import Cache
-from bench.sweep.workers import Local
+from bench.sweep.workers import Threads
 
 RENDER = {"det": mini.render_detection, "cls": mini.render_classification}
 MODELS = {"det": "mini_fcos", "cls": "mini_classifier"}
@@ -101,7 +101,7 @@ def measured(seed: int, counts: dict[str, int], out: Path, jobs: int) -> Path:
             workshop.opened(config, experiments, device, None, cache) as setup,
             writing(folder) as place,
         ):
-            workers = Local(jobs, "threading")
+            workers = Threads(jobs)
             measure = execute.Run(setup, experiments, workers, progress.start, 0.0)
             run.run(config, measure, device, place.work, folder.name, print)
             place.publish()

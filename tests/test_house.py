@@ -31,20 +31,23 @@ def steps(workflow: Path) -> list[dict[str, Any]]:
     return [step for job in loaded(workflow)["jobs"].values() for step in job.get("steps", [])]
 
 
-def test_the_changelog_begins_with_this_version_or_the_next() -> None:
+def test_the_changelog_begins_with_this_version_below_what_is_unreleased() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
-    heads = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (unreleased|\d{4}-\d\d-\d\d)$", text, re.M)
-    assert len(heads) == len(re.findall(r"^## ", text, re.M))
-    versions = [tuple(map(int, version.split("."))) for version, _ in heads]
-    assert versions == sorted(set(versions), reverse=True)
-    released = [version for version, date in heads if date != "unreleased"]
-    assert released[0] == bench.__version__
-    assert len(heads) - len(released) <= 1
+    first, *heads = re.findall(r"^## (.*)$", text, re.M)
+    assert first == "[Unreleased]"
+    released = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", head) for head in heads]
+    assert all(released)
+    versions = [head[1] for head in released if head]
+    numbers = [tuple(map(int, version.split("."))) for version in versions]
+    assert numbers == sorted(set(numbers), reverse=True)
+    assert versions[0] == bench.__version__
 
 
 def test_the_citation_names_this_version() -> None:
     citation = loaded("CITATION.cff")
     assert citation["version"] == bench.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"[{bench.__version__}] - {citation['date-released']}" in changes
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert citation["license"] == project["license"]
     assert citation["title"] == project["name"]

@@ -8,6 +8,7 @@ from bench.analysis.equal_accuracy import equal_accuracy_rows
 from bench.analysis.fidelity import fidelity_rows
 from bench.analysis.means import mean_rows
 from bench.analysis.pairs import against_anchor, bd_rows, pair_rows
+from bench.analysis.perceptual import LPIPS
 from bench.analysis.prepared import prepared
 from bench.analysis.published import published_rows
 from bench.analysis.results import Results, load
@@ -32,14 +33,14 @@ def analyse(results_folder: Path) -> Tables:
 def tabulated(results: Results) -> Tables:
     """The rows of all tables. Raises ResultsError."""
     measurements = [
-        measure(results, experiment, model)
+        measure(results, experiment, model, lpips=True)
         for experiment in results.manifest.experiments
         for model in experiment.models
     ]
     analysis = results.manifest.analysis
     curves = prepared(measurements, analysis)
     compared = against_anchor(curves)
-    equal = equal_accuracy_rows(curves)
+    equal = equal_accuracy_rows([c for c in curves if c.metric != LPIPS])
     published = published_rows(results.manifest.published, curves)
     return Tables(
         points=point_rows(measurements, analysis.policy) + published.points,

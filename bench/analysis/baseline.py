@@ -33,7 +33,7 @@ from bench.results.manifest import (
     Model,
     check,
 )
-from bench.results.names import MANIFEST, UNCOMPRESSED
+from bench.results.names import MANIFEST, UNCOMPRESSED, point_name, points_name
 from bench.tasks import Scored, scored, scored_names
 from bench.tasks.base import Metric
 
@@ -220,8 +220,8 @@ def _described_model(side: Side, experiment: Experiment, model: Model) -> files.
         for qp, (bpp, values) in by_qp.items():
             if not np.isfinite(values[0, 0]):
                 raise ResultsError(
-                    f"{side.path}: {names[0]} of {experiment.dataset}, {model.name}, {method}, QP "
-                    f"{qp} is undefined: nothing could be compared with it"
+                    f"{side.path}: {names[0]} of {experiment.dataset}, {model.name}, {method}, "
+                    f"{point_name(qp)} is undefined: nothing could be compared with it"
                 )
             points[method][qp] = {"bpp": _rounded(float(bpp[0])), **numbers(values[0])}
     return files.Model(
@@ -245,17 +245,28 @@ def _tables(side: Side, results: Results) -> dict[str, pa.Table]:
     images = results.images[RATES].sort_values(RATES[:5], ignore_index=True)
     tables = {"images": pa.Table.from_pandas(images, preserve_index=False)}
     statistics = results.statistics
-    for task in sorted({e.task for e in side.manifest.experiments}):
-        further = _further(scored(task), lambda t: t.statistics([], []).schema.names)
-        parts = [
-            labelled(_without(further, statistics(e, m, method, qp)), e.dataset, m.name, method, qp)
-            for e, m in side.models()
-            if e.task == task
-            for method, qps in {UNCOMPRESSED: (None,), **e.methods}.items()
-            for qp in qps
-        ]
-        tables[task] = pa.concat_tables(parts, promote_options="default")
+    for name in sorted({e.task for e in side.manifest.experiments}):
+        task = scored(name)
+        further = _further(task, lambda t: t.statistics([], []).schema.names)
+        parts = []
+        for e, m in side.models():
+            points = [(method, qp) for method, qps in e.methods.items() for qp in qps]
+            for method, qp in [(UNCOMPRESSED, None), *points] if e.task == name else []:
+                table = _without(further, statistics(e, m, method, qp))
+                table = task.reduced(table) if task else table
+                parts.append(labelled(table, e.dataset, m.name, method, qp))
+        tables[name] = together(parts, task)
     return tables
+
+
+def together(parts: Sequence[pa.Table], task: Scored[Any, Any] | None) -> pa.Table:
+    """Ground truth, the same at all points, is last: it repeats itself within what is compressed as
+    one."""
+    whole = pa.concat_tables(parts, promote_options="default")
+    if task is None or task.ground_truth is None:
+        return whole
+    is_truth = whole[task.ground_truth]
+    return pa.concat_tables([whole.filter(pc.invert(is_truth)), whole.filter(is_truth)])
 
 
 def _without(names: Collection[str], table: pa.Table) -> pa.Table:
@@ -344,9 +355,7 @@ def _scores(path: Path, experiment: files.Experiment, model: files.Model) -> Sco
         raise ResultsError(f"{where}: clean: no {task.metrics[0].name}, which decides")
     for method, qps in experiment.methods.items():
         if set(qps) != model.points.get(method, {}).keys():
-            raise ResultsError(
-                f"{where}: points.{method}: should be of QP {', '.join(map(str, qps))}"
-            )
+            raise ResultsError(f"{where}: points.{method}: should be of {points_name(qps)}")
 
     def row(values: files.Numbers) -> Floats:
         return np.array([[_or_nan(values.get(m.name)) for m in metrics]])

@@ -60,6 +60,13 @@ def obstacle(n_images: int, resamples: int) -> str:
     return too_few(n_images) or ("" if resamples else "no resamples")
 
 
+def generator(seed: int, dataset: str, *purposes: str) -> np.random.Generator:
+    """Random numbers that depend on nothing but these."""
+    digests = (hashlib.sha256(text.encode()).digest() for text in (dataset, *purposes))
+    words = [word for digest in digests for word in np.frombuffer(digest, "<u4").tolist()]
+    return np.random.default_rng(np.random.SeedSequence([seed, *words]))
+
+
 def resample_weights(
     surviving: NDArray[np.bool_], resamples: int, seed: int, dataset: str
 ) -> NDArray[np.int64]:
@@ -70,8 +77,7 @@ def resample_weights(
     survivors share the draws.
     """
     survivors = np.flatnonzero(surviving)
-    digest = np.frombuffer(hashlib.sha256(dataset.encode()).digest(), "<u4")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, *digest.tolist()]))
+    rng = generator(seed, dataset)
     weights = np.zeros((1 + resamples, len(surviving)), np.int64)
     weights[0] = surviving
     if len(survivors):
@@ -86,8 +92,7 @@ def interval(values: NDArray[np.float64], around: float | None = None) -> Interv
 
     Withheld if more than 5 % of the values are undefined, or if there are none. With `around`, the
     value on the images themselves, the resamples' bias against it is taken off both ends, if it is
-    beyond the noise of their mean (three standard errors): mAP over many categories of few images
-    is higher on images drawn twice, so much that the plain interval may lie wholly above the value.
+    beyond the noise of their mean (three standard errors).
     """
     defined = values[~np.isnan(values)]
     undefined = len(values) - len(defined)

@@ -21,6 +21,7 @@ from bench.analysis.fingerprints import (
 from bench.analysis.judge import NONE_MOVED, Change, Relative, Word
 from bench.results.files import ResultsError
 from bench.results.manifest import Experiment, Failure, Model
+from bench.results.names import point_name, points_name
 
 Verdict = Literal["better", "same", "worse", "new", "missing", "failed", "not comparable"]
 
@@ -245,9 +246,9 @@ class _Pair:
                 for metric, a, b in zip(again.metrics, stated, values[0], strict=True):
                     if not np.isclose(a, b, CLOSE, CLOSE, equal_nan=True):
                         return (
-                            f"metric {metric.name}: its definition changed: {method} at QP {qp} "
-                            f"has {a:.6g} in {side.path}, and {b:.6g} computed again from the "
-                            "same statistics"
+                            f"metric {metric.name}: its definition changed: {method} at "
+                            f"{point_name(qp)} has {a:.6g} in {side.path}, and {b:.6g} computed "
+                            "again from the same statistics"
                         )
         return ""
 
@@ -315,9 +316,9 @@ class _Pair:
         if failed := self._newly_failed(method):
             return "failed", [f"newly fails on {failed}"]
         if qps := _without_value(before, method):
-            return "not comparable", [f"the baseline has no value at QP {', '.join(map(str, qps))}"]
+            return "not comparable", [f"the baseline has no value at {points_name(qps)}"]
         if qps := _without_value(after, method):
-            return "failed", [f"no value any more at QP {', '.join(map(str, qps))}"]
+            return "failed", [f"no value any more at {points_name(qps)}"]
         return "same", []
 
     def _weighed(

@@ -1,7 +1,7 @@
 """Operating points, and the curves they make."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.analysis.bootstrap import (
+    NONE,
     Interval,
     bca,
     interval,
@@ -19,10 +20,12 @@ from bench.analysis.bootstrap import (
     obstacle,
     resample_weights,
 )
+from bench.analysis.halves import Halved, extrapolated, half_weights
+from bench.analysis.perceptual import LPIPS, distances
 from bench.analysis.results import Results
 from bench.results.files import ResultsError
 from bench.results.manifest import Experiment, Model
-from bench.results.names import MANIFEST, UNCOMPRESSED
+from bench.results.names import MANIFEST, UNCOMPRESSED, point_name
 from bench.results.rows import PointRow, distinct, known
 from bench.tasks import Scored, scored, scored_names
 from bench.tasks.base import Metric
@@ -52,6 +55,8 @@ class OperatingPoint:
     """(groups, n_metrics) without a group of images each, see `bootstrap.jackknife_weights`"""
     bpp_without: Floats = field(default_factory=lambda: np.empty(0))
     """(groups,)"""
+    halved: Mapping[str, Halved] = field(default_factory=dict)
+    """By name the metrics that are means of average precisions"""
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,11 @@ class Measurement:
         return [point for point in self.points if point.method == method]
 
 
-def measure(results: Results, experiment: Experiment, model: Model) -> Measurement:
+def measure(
+    results: Results, experiment: Experiment, model: Model, lpips: bool = False
+) -> Measurement:
     """Score every operating point, on all surviving images and on each resample of them, on every
-    core.
+    core. With `lpips` that is the last metric, where the run measured it.
 
     Raises ResultsError if the folder lacks something that it should hold.
     """
@@ -110,8 +117,9 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
     hindered = obstacle(int(surviving.sum()), analysis.resamples)
     count = 0 if hindered else analysis.resamples
     resamples = resample_weights(surviving, count, analysis.seed, experiment.dataset)
+    apart = distances(results, experiment, model, surviving) if lpips else {}
     scoring = _Scoring(
-        results, experiment, model, task, surviving, resamples, jackknife_weights(surviving)
+        results, experiment, model, task, surviving, resamples, jackknife_weights(surviving), apart
     )
     grid = [(method, qp) for method, qps in experiment.methods.items() for qp in qps]
     rates = [scoring.no_rates, *(scoring.rates(method, qp) for method, qp in grid)]
@@ -121,12 +129,13 @@ def measure(results: Results, experiment: Experiment, model: Model) -> Measureme
         joblib.delayed(scoring.point)(method, qp, *rate)
         for (method, qp), rate in zip([(UNCOMPRESSED, None), *grid], rates, strict=True)
     )
+    asked = (*task.metrics, LPIPS) if apart else task.metrics
     kept = [
         k
-        for k, metric in enumerate(task.metrics)
+        for k, metric in enumerate(asked)
         if not (metric.optional and all(np.isnan(p.values[0, k]) for p in points))
     ]
-    metrics = tuple(task.metrics[k] for k in kept)
+    metrics = tuple(asked[k] for k in kept)
     points = [
         replace(p, values=p.values[:, kept], values_without=p.values_without[:, kept])
         for p in points
@@ -150,10 +159,17 @@ class _Scoring:
     """(1 + resamples, n_images) weights"""
     groups: NDArray[np.int64]
     """(groups, n_images) weights"""
+    distances: dict[tuple[str, int | None], Floats]
+    """LPIPS by method and QP, (n_images,); empty without."""
 
     @cached_property
     def weights(self) -> NDArray[np.int64]:
         return np.vstack([self.resamples, self.groups])
+
+    @cached_property
+    def halves(self) -> NDArray[np.int64]:
+        analysis = self.results.manifest.analysis
+        return half_weights(self.surviving, analysis.seed, self.experiment.dataset)
 
     @property
     def no_rates(self) -> tuple[Floats, float]:
@@ -171,20 +187,43 @@ class _Scoring:
 
     def point(self, method: str, qp: int | None, bpp: Floats, bpp_total: float) -> OperatingPoint:
         """Raises ResultsError."""
-        scores, n = self._scores(method, qp), len(self.resamples)
-        return OperatingPoint(method, qp, scores[:n], bpp[:n], bpp_total, scores[n:], bpp[n:])
+        (scores, halved), n = self._scores(method, qp), len(self.resamples)
+        if self.distances:
+            scores = np.column_stack([scores, self._mean_distance(method, qp)])
+        return OperatingPoint(
+            method, qp, scores[:n], bpp[:n], bpp_total, scores[n:], bpp[n:], halved
+        )
 
-    def _scores(self, method: str, qp: int | None) -> Floats:
+    def _mean_distance(self, method: str, qp: int | None) -> Floats:
+        """LPIPS by each row of the weights."""
+        drawn = self.weights[:, self.surviving]
+        apart = np.zeros(len(self.surviving)) if qp is None else self.distances[method, qp]
+        return drawn @ apart[self.surviving] / drawn.sum(axis=1)
+
+    def _scores(self, method: str, qp: int | None) -> tuple[Floats, dict[str, Halved]]:
+        """By each row of the weights, and on halves of the images."""
         table = self.results.statistics(self.experiment, self.model, method, qp)
         try:
             _check_schema(table, self.task, self.results.manifest.analysis.metrics)
-            return self.task.score(table, self.weights)
+            return self.task.score(table, self.weights), self._halved(table)
         except (ArithmeticError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
+            at = "" if qp is None else f", {point_name(qp)}"
             raise ResultsError(
                 f"{self.results.root}: the statistics of {self.experiment.dataset}, "
-                f"{self.model.name}, {method}, QP {qp} do not fit task {self.task.name} or the "
+                f"{self.model.name}, {method}{at} do not fit task {self.task.name} or the "
                 f"{len(self.surviving)} images: {error}"
             ) from error
+
+    def _halved(self, table: pa.Table) -> dict[str, Halved]:
+        counts = self.task.objects_by_category(table, self.surviving.astype(np.int64))
+        if not counts:
+            return {}
+        scores = self.task.score(table, self.halves)
+        return {
+            metric.name: Halved(scores[:, k], float(np.median(counts[metric.name])))
+            for k, metric in enumerate(self.task.metrics)
+            if len(counts.get(metric.name, ()))
+        }
 
 
 def _check_schema(table: pa.Table, task: Scored[Any, Any], metrics: str) -> None:
@@ -250,9 +289,8 @@ def _places(
 
 
 def _row(m: Measurement, point: OperatingPoint, k: int, place: _Place) -> PointRow:
-    value, resampled = point.values[0, k], point.values[1:, k]
-    bounds = m.interval(resampled, around=value)
-    accelerated = bounds if bounds.reason else bca(resampled, value, point.values_without[:, k])
+    value = point.values[0, k]
+    bounds, accelerated = _intervals(m, point, k)
     return PointRow(
         dataset=m.experiment.dataset,
         task=m.experiment.task,
@@ -272,7 +310,21 @@ def _row(m: Measurement, point: OperatingPoint, k: int, place: _Place) -> PointR
         change=place.change,
         curve_bpp=known(place.bpp),
         curve_value=known(place.value),
+        reason="" if np.isnan(value) else bounds.reason,
     )
+
+
+def _intervals(m: Measurement, point: OperatingPoint, k: int) -> tuple[Interval, Interval]:
+    """Of metric k: the interval to quote, and the BCa interval; a mean of average precisions has
+    none, because the resamples do not show its bias."""
+    value, resampled = point.values[0, k], point.values[1:, k]
+    without, halved = point.values_without[:, k], point.halved.get(m.metrics[k].name)
+    bounds = m.interval(resampled, around=value)
+    if bounds.reason:
+        return bounds, bounds
+    if halved:
+        return extrapolated(value, halved, without), NONE
+    return bounds, bca(resampled, value, without)
 
 
 # --- a curve made ready for interpolation ---------------------------------------------------------

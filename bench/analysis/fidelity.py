@@ -12,7 +12,7 @@ from bench.results.rows import EqualAccuracyRow, FidelityRow
 
 Floats = NDArray[np.float64]
 
-MEASURES = ("psnr", "ms_ssim")
+MEASURES = ("psnr", "ms_ssim", "lpips")
 """Columns of images.parquet."""
 
 
@@ -86,6 +86,8 @@ def _row(
         psnr_change=_finite(change["psnr"]),
         ms_ssim=_finite(own["ms_ssim"]),
         ms_ssim_change=_finite(change["ms_ssim"]),
+        lpips=_finite(own["lpips"]),
+        lpips_change=_finite(change["lpips"]),
     )
 
 

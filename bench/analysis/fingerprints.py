@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bench.results.files import ResultsError
 from bench.results.manifest import Device, Experiment, Manifest, Model
+from bench.results.names import points_name
 
 ENVIRONMENT = frozenset(
     ("torch", "torchvision", "timm", "mmdet", "mmcv", "mmengine", "mmpretrain", "device")
@@ -64,7 +65,7 @@ def method_conditions(experiment: Experiment, method: str) -> Fingerprint:
     """Of one method besides. The anchor's QPs count for every method that is compared with it."""
     anchor = experiment.anchor
     grid = {f"QPs of {m}": experiment.methods.get(m, ()) for m in (method, anchor)}
-    return {name: ", ".join(map(str, sorted(qps))) for name, qps in grid.items()}
+    return {name: points_name(qps).removeprefix("QP ") for name, qps in grid.items()}
 
 
 def subject(experiment: Experiment, method: str) -> Fingerprint:

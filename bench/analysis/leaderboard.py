@@ -182,7 +182,7 @@ def _places(merged: Merged, key: Key, p: Prepared, entries: Sequence[Entry]) -> 
     found.append(_anchor(merged, key, anchor, entries))
     found += _published(merged, p)
     found.sort(key=lambda row: (row.near.value is None, row.near.value or 0.0))
-    ranked = [row.method for row in found if row.near.value is not None and not row.published]
+    ranked = [row.method for row in found if row.near.low is not None]
     clear: dict[str, int] = dict.fromkeys(ranked, 0)
     tied: dict[str, list[str]] = {m: [] for m in ranked}
     for i, better in enumerate(ranked):
@@ -194,10 +194,10 @@ def _places(merged: Merged, key: Key, p: Prepared, entries: Sequence[Entry]) -> 
             else:
                 clear[worse if pair.high < 0 else better] += 1
     for row in found:
-        if row.published or row.near.value is None:
-            yield row
-        else:
+        if row.method in clear:
             yield _with(row, 1 + clear[row.method], tuple(tied[row.method]))
+        else:
+            yield row
 
 
 def _with(row: Place, place: int, tied: tuple[str, ...]) -> Place:

@@ -95,6 +95,7 @@ def merge_parts(
     experiments = tuple(_experiments(merging))
     published, unplaced = _published(curves, merging)
     first = parts[0].side.manifest
+    lpips = next((s.manifest.lpips for s in sides if s.manifest.lpips), {})
     manifest = Manifest(
         experiments=experiments,
         random_weights=tuple(dict.fromkeys(n for s in sides for n in s.manifest.random_weights)),
@@ -104,15 +105,16 @@ def merge_parts(
         device=first.device,
         failures=tuple(_failures(merging)),
         published=published,
+        lpips=lpips,
     )
     notes = [text for said in merging.notes.values() for text in said]
     return Merged(
         parts[0].side.path,
         manifest,
-        _images(merging, experiments),
+        _images(merging, experiments, lpips),
         merging.owners,
         tuple(merging.left_out),
-        (*notes, *unplaced, *_other_settings(sides)),
+        (*notes, *unplaced, *_other_settings(sides), *_other_lpips(sides, lpips)),
     )
 
 
@@ -135,6 +137,17 @@ def _other_settings(sides: Sequence[Side]) -> Iterator[str]:
         if moved_here := elsewhere(first, side):
             said = "; ".join(map(str, moved_here))
             yield f"the environments of {first.path} and {side.path} differ: {said}"
+
+
+def _other_lpips(sides: Sequence[Side], lpips: dict[str, str]) -> Iterator[str]:
+    for side in sides:
+        if side.manifest.lpips and not _same_lpips(side, lpips):
+            yield f"LPIPS of {side.path} is left out: it was measured with other weights"
+
+
+def _same_lpips(side: Side, lpips: dict[str, str]) -> bool:
+    """Versions of libraries aside."""
+    return side.manifest.lpips.get("weights") == lpips.get("weights")
 
 
 # --- the manifest ---------------------------------------------------------------------------------
@@ -268,8 +281,11 @@ def _replaced(table: pa.Table, places: "np.ndarray") -> pa.Table:
     return moved.take(pa.array(order))
 
 
-def _images(merging: Merging, experiments: Sequence[Experiment]) -> pd.DataFrame:
-    """The rows of every view, method and QP, each of whoever it was taken from."""
+def _images(
+    merging: Merging, experiments: Sequence[Experiment], lpips: dict[str, str]
+) -> pd.DataFrame:
+    """The rows of every view, method and QP, each of whoever it was taken from, without an LPIPS
+    that is not comparable with `lpips`."""
     frames = []
     seen: set[tuple[str, str, str]] = set()
     for experiment in experiments:
@@ -279,7 +295,10 @@ def _images(merging: Merging, experiments: Sequence[Experiment]) -> pd.DataFrame
                 told = (experiment.dataset, model.coded_view, name)
                 if told not in seen:
                     seen.add(told)
-                    frames.append(_rows(owner, name, experiment.images))
+                    rows = _rows(owner, name, experiment.images)
+                    if not _same_lpips(owner.part.side, lpips):
+                        rows = rows.assign(lpips=np.nan)
+                    frames.append(rows)
     return pd.concat(frames, ignore_index=True)
 
 

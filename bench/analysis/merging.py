@@ -23,6 +23,7 @@ from bench.analysis.fingerprints import (
 )
 from bench.errors import ConfigError
 from bench.results.manifest import Experiment, Failure, Model
+from bench.results.names import point_name, points_name
 
 IMAGES = "images and ground truth"
 """What `model_conditions` calls them."""
@@ -185,7 +186,7 @@ class Merging:
             ours = owner and owner.part.experiment.methods[owner.method]
             if not self.ranking and owner and ours and set(ours) != set(qps):
                 grids = (
-                    f"QP {', '.join(map(str, sorted(own)))} in {side.path}"
+                    f"{points_name(own)} in {side.path}"
                     for own, side in ((ours, owner.part.side), (qps, part.side))
                 )
                 said = f"{method} on {part.where}: {' and '.join(grids)}"
@@ -207,7 +208,7 @@ class Merging:
         a, b = owner.part.scores(owner.method, images), part.scores(method, images)
         for qp, (_, values) in b.points[method].items():
             before = a.points[owner.method][qp][1][0]
-            moved = _values_moved(f"QP {qp}", owner.part, part, a, b, (before, values[0]))
+            moved = _values_moved(point_name(qp), owner.part, part, a, b, (before, values[0]))
             if moved:
                 return moved + _subjects(owner, part, method)
         return ""
@@ -227,8 +228,8 @@ class Merging:
                     a, b = ours[image], theirs[image]
                     if a != b and not np.isnan(a + b):
                         said = (
-                            f"{image} at QP {qp} takes {a:.0f} bits in {owner.part.side.path} and "
-                            f"{b:.0f} in {part.side.path}"
+                            f"{image} at {point_name(qp)} takes {a:.0f} bits in "
+                            f"{owner.part.side.path} and {b:.0f} in {part.side.path}"
                         )
                         return said + _subjects(owner, part, method)
         return ""

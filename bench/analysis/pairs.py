@@ -83,6 +83,8 @@ class Pair:
     def range_reason(self) -> str:
         """Why the range has no BD-rate or no interval, or on how little it rests."""
         share = 0.0 if np.isnan(self.covered) else self.covered
+        if self.prepared.clean[0] == 0:
+            return "the clean score is 0, so no range is some percent below it"
         if np.isnan(self.ranged[0]):
             needed = f"{100 * MIN_RANGE:.0f} % are needed"
             return f"the curves cover {100 * share:.0f} % of the range, {needed}"

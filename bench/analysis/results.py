@@ -15,7 +15,7 @@ from bench.results import manifest as manifests
 from bench.results.files import ResultsError, check_columns, parse_table, read_bytes
 from bench.results.folder import complete
 from bench.results.manifest import CHANGED, Experiment, Manifest, Model
-from bench.results.names import IMAGES, MANIFEST, statistics_path
+from bench.results.names import IMAGES, MANIFEST, point_name, statistics_path
 from bench.results.rows import IMAGE_KINDS, LATER
 
 
@@ -58,7 +58,7 @@ class Results:
             names = [experiment.images[i] for i in np.flatnonzero(missing)[:3]]
             raise ResultsError(
                 f"{self.root / IMAGES}: no bits or no size for {missing.sum()} images of "
-                f"{experiment.dataset} (view {model.coded_view}, {method}, QP {qp}), e.g. "
+                f"{experiment.dataset} (view {model.coded_view}, {method}, {point_name(qp)}), e.g. "
                 f"{', '.join(names)}, and the manifest lists no failure for them; run it again "
                 "with the same arguments to finish it"
             )

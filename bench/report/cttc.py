@@ -74,7 +74,8 @@ def _pooled(results: Results, parts: Sequence[Part], method: str) -> Iterator[Ro
     """The points of equal number from the finest. Accuracy is that of all images together, not a
     mean; `qp` is the point's number, as in the script."""
     counts = {len(e.methods[method]) for e, _ in parts}
-    if len(parts) < 2 or len(counts) > 1:
+    # Scores out of a baseline compare within a data set alone, and it may have been merged.
+    if len(parts) < 2 or len(counts) > 1 or "merged" in results.manifest.config:
         return
     for i in range(counts.pop()):
         points = [(e, m, sorted(e.methods[method])[i]) for e, m in parts]

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from bench.analysis.fingerprints import method_conditions
 from bench.analysis.leaderboard import Board, Entry, Leaderboard, Place, Saving
 from bench.analysis.merging import Key
 from bench.atomic import atomic, write_text
@@ -27,7 +28,7 @@ from bench.report.page.elements import (
     scrolled,
 )
 from bench.report.page.panel import embedded
-from bench.report.text import NOTHING, interpolation_label, metric_label, number
+from bench.report.text import NOTHING, interpolation_label, metric_label, number, printable
 from bench.results.costs import STAGES
 from bench.results.names import file_name
 
@@ -38,12 +39,17 @@ MARK = f'<meta name="generator" content="rabench {TITLE.lower()}">'
 STYLE = """
 .how { margin-top: 1rem; }
 .board { width: 100%; } .board td, .board th { vertical-align: middle; }
+.board tbody th { min-width: 12rem; }
 .board td:has(svg) { min-width: 24rem; } .board .pair > span { flex: none; width: 11.5rem; }
 .board tfoot td { border: 0; color: var(--soft); font-size: .75rem; }
 .board .dot.hollow { fill: var(--paper); stroke: var(--soft); stroke-width: 1.6; }
 .board small { white-space: normal; }
 @media (max-width: 60rem) {
   .board td:has(svg) { min-width: 12rem; } .board .pair > span { width: auto; }
+}
+@media (max-width: 30rem) {
+  .board tbody th { min-width: 8rem; } .board td:has(svg) { min-width: 8rem; }
+  .board thead th { white-space: normal; }
 }
 """
 """Beside the style of report.html."""
@@ -114,12 +120,13 @@ def _titles(boards: Sequence[Board]) -> Iterator[str]:
 
 def _how() -> str:
     return (
-        '<p class="caption how">Saving: change of bits at equal accuracy against the anchor, over '
-        "the accuracies near the uncompressed score; negative saves bits. Brackets hold 95 % "
-        "intervals from the same resampled images for all methods. A method’s place is one more "
-        "than the number of methods that are clearly better: their paired interval against it "
-        "excludes zero. Methods whose interval holds zero, or has to be withheld, are tied. A "
-        "published curve has neither interval nor place.</p>"
+        '<p class="caption how">Change of bits at equal accuracy against the anchor: near the '
+        "uncompressed score, which decides, and over all accuracies that both curves reach; less "
+        "than 0 saves bits. Brackets hold 95 % intervals from the same resampled images for all "
+        "methods. A method’s place is one more than the number of methods that are clearly better: "
+        "their paired interval against it excludes zero. Methods between which it holds zero, or "
+        "has to be withheld, are tied. Without an interval of its own a method has no place, and a "
+        "published curve has none. What has a * or is undefined is explained below its table.</p>"
     )
 
 
@@ -153,8 +160,19 @@ def _board(board: Board, links: dict[str, str]) -> str:
     )
     return (
         f'<p class="note">{escape(" · ".join(about))}</p>{warning}{differs}'
-        f"{_table(board, links)}{_conditions(board)}"
+        f"{_table(board, links)}{_remarks(board)}{_conditions(board)}"
     )
+
+
+def _remarks(board: Board) -> str:
+    """Why a number is missing or to be taken with care, for those who cannot point at it."""
+    items = "".join(
+        f"<li>{name(place.method)}, {where}: {escape(printable(saving.reason))}</li>"
+        for place in board.places
+        for where, saving in (("near the clean score", place.near), ("whole overlap", place.whole))
+        if saving.reason
+    )
+    return folded("Remarks", f'<ul class="said">{items}</ul>') if items else ""
 
 
 def _conditions(board: Board) -> str:
@@ -163,7 +181,7 @@ def _conditions(board: Board) -> str:
     facts = {
         "Images and ground truth": experiment.dataset_fingerprint,
         **{f"Metric {k}": v for k, v in experiment.metrics.items()},
-        f"QPs of {board.anchor}": ", ".join(map(str, experiment.methods[board.anchor])),
+        **method_conditions(experiment, board.anchor),
         **{f"Task model’s {k}": v for k, v in model.fingerprint.items()},
     }
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
@@ -177,7 +195,7 @@ def _table(board: Board, links: dict[str, str]) -> str:
     ends = [v for p in board.places for v in (p.near.value, p.near.low, p.near.high)]
     axis = saving_axis(v for v in ends if v is not None)
     stages = [stage for stage in STAGES if any(stage in p.costs for p in board.places)]
-    heads = ["Place", "Method", "Saving near the clean score, %", "Whole overlap, %"]
+    heads = ["Place", "Method", "Bits near the clean score, %", "Bits, whole overlap, %"]
     rows = ' rowspan="2"' if stages else ""
     first = "".join(
         f'<th scope="col"{rows} data-sort="{i}">{text}</th>' for i, text in enumerate(heads)
@@ -196,7 +214,7 @@ def _table(board: Board, links: dict[str, str]) -> str:
         f'<td></td><td></td><td><div class="pair">{ticks}<span></span></div></td></tr></tfoot>'
         "</table>"
     )
-    return scrolled(inner, f"Methods by their saving, {board.key[2]} on {board.key[0]}")
+    return scrolled(inner, f"Methods by their change of bits, {board.key[2]} on {board.key[0]}")
 
 
 def _row(
@@ -210,6 +228,8 @@ def _row(
     tied = ", ".join(place.tied)
     shown = NOTHING if place.place is None else f"{'=' if place.tied else ''}{place.place}"
     remark = f"<br><small>tied with {escape(tied)}</small>" if tied else ""
+    if place.place is None:
+        remark = "<br><small>no interval, so no place</small>"
     if place.published:
         remark = "<br><small>published curve, no interval</small>"
     if place.method == board.anchor:
@@ -219,7 +239,7 @@ def _row(
         f'<tr><td data-value="{order}">{shown}</td>'
         f'<th scope="row" data-value="{order}">{name(place.method)}{remark}</th>'
         f"{_saving(place, board, axis)}{_whole(place, board)}{costs}"
-        f"<td>{_link(place.entry, links)}</td></tr>"
+        f"<td>{'all' if place.method == board.anchor else _link(place.entry, links)}</td></tr>"
     )
 
 

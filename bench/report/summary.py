@@ -170,8 +170,14 @@ def _fidelity(row: BDRow, rows: Sequence[FidelityRow]) -> str:
     ]
     psnr = [r.psnr_change for r in own if r.psnr_change is not None]
     similarity = [r.ms_ssim_change for r in own if r.ms_ssim_change is not None]
-    said = (_change(psnr, 1, " dB", "PSNR"), _change(similarity, 3, "", "MS-SSIM"))
-    changes = " and ".join(filter(None, said))
+    perceptual = [r.lpips_change for r in own if r.lpips_change is not None]
+    said = (
+        _change(psnr, 1, " dB", "PSNR"),
+        _change(similarity, 3, "", "MS-SSIM"),
+        _change(perceptual, 3, "", "LPIPS"),
+    )
+    *others, last = list(filter(None, said)) or [""]
+    changes = " and ".join(filter(None, [", ".join(others), last]))
     return f"its pictures with {changes} at equal accuracy" if changes else ""
 
 

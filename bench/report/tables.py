@@ -368,7 +368,9 @@ def _withheld(point: PointRow, resamples: int) -> str:
     """Why there is a value and no interval, as far as the counts tell; empty if there is one."""
     if point.value is None or point.published or None not in (point.ci_low, point.ci_high):
         return ""
-    why = obstacle(point.n_images, resamples)
+    if point.reason:
+        return point.reason
+    why = obstacle(point.n_images, resamples)  # folders of older versions
     return f"no interval: {why or 'the resamples have no value, or are all the same'}"
 
 

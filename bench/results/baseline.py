@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -140,10 +141,11 @@ def _require_ours(path: Path) -> None:
 
 
 def _write_table(path: Path, table: pa.Table) -> Path:
-    # Floats are the bulk; split into their bytes they compress best, and positions as differences.
+    # Floats are the bulk, or positions; split into their bytes they compress best, and as
+    # differences where they count up.
     encoded = {f.name: "BYTE_STREAM_SPLIT" for f in table.schema if pa.types.is_floating(f.type)}
     encoded |= {
-        f.name: "DELTA_BINARY_PACKED"
+        f.name: "DELTA_BINARY_PACKED" if _counts_up(table[f.name]) else "BYTE_STREAM_SPLIT"
         for f in table.schema
         if f.name in ("image", "index") and pa.types.is_integer(f.type)
     }
@@ -157,6 +159,12 @@ def _write_table(path: Path, table: pa.Table) -> Path:
             column_encoding=encoded or None,
         )
     return path
+
+
+def _counts_up(positions: pa.ChunkedArray) -> bool:
+    """In most rows."""
+    steps = np.diff(positions.to_numpy())
+    return bool(2 * np.count_nonzero(steps == 1) > len(steps))
 
 
 def write_costs(path: Path, speeds: Sequence[Speed]) -> Path:

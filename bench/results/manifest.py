@@ -228,6 +228,8 @@ class Manifest(Part):
     drawn_from: str = ""
     """Of what tables and figures were made, see `bench.results.reuse`; empty where `report` made
     them again."""
+    lpips: dict[str, str] = {}
+    """What LPIPS was measured with; written only where it was."""
     files: dict[str, str] | None = None
     """Relative POSIX path → SHA-256 of what the run wrote, listed when it is published; None in a
     folder of an older version."""
@@ -235,7 +237,9 @@ class Manifest(Part):
 
 def write(path: Path, manifest: Manifest) -> None:
     """Raises OSError."""
-    unlisted = {"files"} if manifest.files is None else None
+    unlisted = set() if manifest.lpips else {"lpips"}
+    if manifest.files is None:
+        unlisted.add("files")
     seal(path, {"schema": SCHEMA} | manifest.model_dump(mode="json", exclude=unlisted))
 
 
@@ -257,10 +261,7 @@ def read(path: Path) -> Manifest:
         content = read_json(path, "manifest")
     except FileNotFoundError:
         raise ResultsError(_why_missing(path)) from None
-    if content.get("schema") != SCHEMA:
-        raise ResultsError(
-            f"{path}: schema is {content.get('schema')!r}, this version reads {SCHEMA}"
-        )
+    _require_schema(path, content.get("schema"))
     if "checksum" in content and content["checksum"] != checksum(content):
         raise ResultsError(f"{path}: {CHANGED}")
     manifest = validated(Manifest, content, path)
@@ -271,6 +272,17 @@ def read(path: Path) -> Manifest:
         )
     check(path, manifest)
     return manifest
+
+
+def _require_schema(path: Path, schema: object) -> None:
+    if schema == SCHEMA and not isinstance(schema, bool):
+        return
+    newer = isinstance(schema, int) and schema > SCHEMA
+    raise ResultsError(
+        f"{path}: schema is {schema!r}, this rabench reads results folders of schema {SCHEMA}; "
+        + ("a newer one wrote it: update rabench, or " if newer else "")
+        + "measure again into another folder"
+    )
 
 
 def _why_missing(path: Path) -> str:

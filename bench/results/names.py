@@ -1,6 +1,7 @@
 """Where things lie in a results folder, and names from a config as names of files."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -48,6 +49,14 @@ def point_name(label: int) -> str:
     """`QP 37`, or the target rate: `0.25 bpp`."""
     rate = rate_of(label)
     return f"QP {label}" if rate is None else f"{rate:g} bpp"
+
+
+def points_name(labels: Iterable[int]) -> str:
+    """Of a curve, the finest first: `QP 37, 41`, or `0.5, 0.25 bpp`."""
+    names = [point_name(label) for label in sorted(labels)]
+    if names and all(name.endswith(" bpp") for name in names):
+        return f"{', '.join(name.removesuffix(' bpp') for name in names)} bpp"
+    return f"QP {', '.join(name.removeprefix('QP ') for name in names)}"
 
 
 def file_name(text: str) -> str:

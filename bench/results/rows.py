@@ -1,13 +1,14 @@
 """The rows of a results folder's tables: a class for each file, whose fields are its columns.
 
 In CSV files an empty field is None, floats are written so that reading gives the same ones back,
-and text so that no spreadsheet runs it as a formula.
+and text so that no spreadsheet runs it as a formula. A field with a default may be missing from a
+file, and one whose default is None is written only where a row has a value.
 """
 
 import csv
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -53,6 +54,9 @@ class ImageRow:
     """dB, of the decoded picture against the view."""
     ms_ssim: float | None
     """In [0, 1], likewise; none for a side under 11 pixels."""
+    lpips: float | None = None
+    """0 for equal pictures, likewise; a column only where `fidelity.lpips` asks for it, none for a
+    side under 31 pixels."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class PointRow:
 
     Values and intervals are in the metric's own unit. ci_low … ci_high is the interval freed of the
     resamples' bias, see `bootstrap.interval`, bca_low … bca_high the BCa interval, both of 95 %.
+    Means of average precisions, as mAP is, have another one, see `analysis.halves`, and no BCa.
     """
 
     dataset: str
@@ -106,6 +111,8 @@ class PointRow:
     curve_bpp: float | None
     curve_value: float | None
     """Where BD-rates see it: None if it was dropped, the mean of its pool if it was pooled."""
+    reason: str = ""
+    """Why there is a value and no interval."""
 
     @property
     def published(self) -> bool:
@@ -255,7 +262,7 @@ class MeanRow:
 class FidelityRow:
     """fidelity.csv: how near to the original a method's pictures are where it reaches an accuracy.
 
-    Both are means over images of each picture against the uncompressed view, and lie on a straight
+    They are means over images of each picture against the uncompressed view, and lie on a straight
     line over log bpp between the two operating points around the rate of `EqualAccuracyRow`.
     """
 
@@ -278,6 +285,10 @@ class FidelityRow:
     ms_ssim: float | None
     """In [0, 1]; None where it was not measured."""
     ms_ssim_change: float | None
+    lpips: float | None = None
+    """0 for equal pictures; a column, as is the next, only where `fidelity.lpips` asks for it."""
+    lpips_change: float | None = None
+    """Positive is farther from the original."""
 
 
 @dataclass(frozen=True)
@@ -384,6 +395,18 @@ def columns(kind: type[Any]) -> list[str]:
     return [column.name for column in fields(kind)]
 
 
+def by_option(kind: type[Any]) -> set[str]:
+    """Those that are left out where no row has a value."""
+    return {column.name for column in fields(kind) if column.default is None}
+
+
+def _present(kind: type[R], rows: Sequence[R]) -> list[str]:
+    """The columns that these rows have."""
+    optional = by_option(kind)
+    empty = {name for name in optional if all(getattr(row, name) is None for row in rows)}
+    return [name for name in columns(kind) if name not in empty]
+
+
 def distinct(rows: Iterable[T], key: Callable[[T], Hashable]) -> list[T]:
     """The first of the rows that have the same key."""
     found: dict[Hashable, T] = {}
@@ -411,10 +434,11 @@ _TYPES: dict[Any, str] = {
 
 def frame(kind: type[R], rows: Sequence[R]) -> pd.DataFrame:
     """Rows as a data frame, columns in the order of the fields; without a value there is NaN."""
+    hints = get_type_hints(kind)
     return pd.DataFrame(
         {
-            name: pd.Series([getattr(row, name) for row in rows], dtype=_TYPES[hint])
-            for name, hint in get_type_hints(kind).items()
+            name: pd.Series([getattr(row, name) for row in rows], dtype=_TYPES[hints[name]])
+            for name in _present(kind, rows)
         }
     )
 
@@ -422,12 +446,13 @@ def frame(kind: type[R], rows: Sequence[R]) -> pd.DataFrame:
 # --- CSV ------------------------------------------------------------------------------------------
 
 
-def to_csv(kind: type[R], rows: Iterable[R], path: Path) -> None:
+def to_csv(kind: type[R], rows: Sequence[R], path: Path) -> None:
     """Raises OSError; what is there stays whole until the new file is."""
+    names = _present(kind, rows)
     with atomic(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns(kind))
-        writer.writerows(map(_written, astuple(row)) for row in rows)
+        writer.writerow(names)
+        writer.writerows([_written(getattr(row, name)) for name in names] for row in rows)
 
 
 def _written(value: str | float | None) -> str:
@@ -449,10 +474,13 @@ def from_csv(kind: type[R], path: Path) -> list[R]:
 
 
 def _rows(kind: type[R], path: Path, lines: "csv.DictReader[str]") -> Iterator[R]:
-    missing = [name for name in columns(kind) if name not in (lines.fieldnames or ())]
+    there = lines.fieldnames or ()
+    needed = (column.name for column in fields(kind) if column.default is MISSING)
+    missing = [name for name in needed if name not in there]
     if missing:
         raise ResultsError(f"{path}: no column {', '.join(map(repr, missing))}")
-    readers = {name: _READERS[hint] for name, hint in get_type_hints(kind).items()}
+    hints = get_type_hints(kind)
+    readers = {name: _READERS[hints[name]] for name in columns(kind) if name in there}
     for line in lines:
         try:
             if None in line or None in line.values():
@@ -509,13 +537,15 @@ IMAGE_KINDS = {
     for name, hint in get_type_hints(ImageRow).items()
 }
 """Column → what `files.check_columns` is to expect."""
-LATER = ("ms_ssim",)
-"""Columns that folders of older versions lack."""
+LATER = {"ms_ssim", *by_option(ImageRow)}
+"""Columns that folders may lack."""
 
 
 def write_images(images: pd.DataFrame, path: Path) -> None:
     """`images` has the columns of `ImageRow`. Raises OSError."""
-    _write_parquet(images[columns(ImageRow)], path)
+    optional = by_option(ImageRow)
+    empty = {name for name in optional if name not in images or images[name].isna().all()}
+    _write_parquet(images[[name for name in columns(ImageRow) if name not in empty]], path)
 
 
 def write_costs(costs: pd.DataFrame, path: Path) -> None:

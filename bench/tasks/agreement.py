@@ -5,17 +5,18 @@ score 1 (and a divergence of 0) by definition, and a curve says how much of what
 still seen after coding. It is not accuracy: a mistake that survives coding counts as agreement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.tasks.average_precision import average_precisions
+from bench.tasks.average_precision import average_precisions, objects_by_category
 from bench.tasks.base import Agreement, Metric, placed
 from bench.tasks.matching import match_detections, ranked
 from bench.tasks.means import weighted_means
 from bench.tasks.records import Detections, Logits, Objects
+from bench.tasks.reduced import GROUND_TRUTH, reduced
 
 REFERENCE_SCORE = 0.3
 """Least score of a detection that counts as an object of the uncompressed image. The metric ranks
@@ -88,6 +89,7 @@ class DetectionAgreement(Agreement[Detections, Objects]):
 
     name = "det-agreement"
     metrics = (Metric("agreement-mAP", True), Metric("agreement-AP50", True))
+    ground_truth = GROUND_TRUTH
     undefined = (
         f"it detects nothing with a score of at least {REFERENCE_SCORE:g} on the uncompressed "
         "images, so there is nothing to agree with; check the weights, or take images of what the "
@@ -119,9 +121,19 @@ class DetectionAgreement(Agreement[Detections, Objects]):
         found = [None if p is None else _with_area(p) for p in predictions]
         return match_detections(found, targets, images)
 
+    def reduced(self, statistics: pa.Table) -> pa.Table:
+        """As `Detection.reduced`."""
+        return reduced(statistics)
+
     def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 2)"""
         return average_precisions(statistics, weights)
+
+    def objects_by_category(
+        self, statistics: pa.Table, weights: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[np.int64]]:
+        counts = objects_by_category(statistics, weights)
+        return dict.fromkeys((metric.name for metric in self.metrics), counts)
 
 
 def _with_area(found: Detections) -> Detections:

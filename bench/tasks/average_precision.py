@@ -66,6 +66,15 @@ def category_precisions(statistics: pa.Table, weights: Ints) -> tuple[Ints, Floa
     return layout.categories[there], np.array(precisions), n_objects[there, 0].astype(np.int64)
 
 
+def objects_by_category(statistics: pa.Table, weights: Ints) -> Ints:
+    """(n_images,) image weights → (n,) how many objects that count each category has, without
+    those that have none."""
+    counts = statistics["is_object"].to_numpy() & (statistics["ignored"].to_numpy() == 0)
+    category, image = (statistics[name].to_numpy()[counts] for name in ("category", "image"))
+    drawn = np.bincount(np.unique(category, return_inverse=True)[1], weights[image])
+    return drawn[drawn > 0].astype(np.int64)
+
+
 def average_recall(statistics: pa.Table, weights: Ints) -> Floats:
     """(B, n_images) image weights → (B,): the mean over IoUs and categories of the share of their
     objects that is found; NaN where no object that counts is left. It equals COCOeval's AR under

@@ -132,6 +132,10 @@ class Scored(ABC, Generic[P, T]):
     undefined: str
     """What it means that the headline is undefined on the uncompressed images, and what to do."""
 
+    ground_truth: str | None = None
+    """The column that says which rows of the statistics are ground truth, if such rows there are.
+    They are the same at every operating point."""
+
     @abstractmethod
     def statistics(
         self,
@@ -151,10 +155,22 @@ class Scored(ABC, Generic[P, T]):
         ground truth included; weights of one give the metric itself. NaN where undefined.
         """
 
+    def reduced(self, statistics: pa.Table) -> pa.Table:
+        """Of an operating point, for a baseline: without what can change no metric under any
+        weights, nor under another order of the images, and in the order that compresses best."""
+        return statistics
+
     def wider(self) -> "Scored[P, T]":
         """The same with further metrics after these, and statistics with the further columns that
         they need, for `analysis.metrics: all`; itself where there are none."""
         return self
+
+    def objects_by_category(
+        self, statistics: pa.Table, weights: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[np.int64]]:
+        """(n_images,) image weights → by name the metrics that are means of average precisions, and
+        of how many objects in each category that has some. Few of them bias such a metric."""
+        return {}
 
     def by_category(
         self, statistics: pa.Table, weights: NDArray[np.int64]

@@ -15,6 +15,7 @@ from bench.tasks.average_precision import (
     average_precisions,
     category_precisions,
     more_precisions,
+    objects_by_category,
 )
 from bench.tasks.base import (
     TASKS,
@@ -29,7 +30,8 @@ from bench.tasks.base import (
 from bench.tasks.categories import categories_of_classes, label_matcher
 from bench.tasks.matching import ALL_IOUS, SCHEMA, Ints, match_detections
 from bench.tasks.records import Arrays, Detections, Objects
-from bench.tasks.sizes import size_metrics, size_scores, with_sizes
+from bench.tasks.reduced import GROUND_TRUTH, reduced
+from bench.tasks.sizes import size_metrics, size_objects, size_scores, with_sizes
 
 LOSS_SCHEMA = SCHEMA.append(pa.field("loss", pa.float64()))
 """With the detector's own loss: a further row per image, which is no detection and no object."""
@@ -49,6 +51,7 @@ class Detection(Task[Detections, Objects]):
         Metric("AP50", True),
         Metric("loss", False, optional=True),
     )
+    ground_truth = GROUND_TRUTH
     undefined = "none of them has an object that counts; take others, or leave out --limit"
     prediction = Detections
     target = Objects
@@ -104,6 +107,10 @@ class Detection(Task[Detections, Objects]):
         losses_alone = pa.Table.from_pylist(rows, schema=LOSS_SCHEMA)
         return pa.concat_tables([table, losses_alone], promote_options="default")
 
+    def reduced(self, statistics: pa.Table) -> pa.Table:
+        """See `bench.tasks.reduced`."""
+        return reduced(statistics)
+
     def score(self, statistics: pa.Table, weights: Ints) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 3): mAP and AP50, each in [0, 1], and the loss.
 
@@ -113,6 +120,9 @@ class Detection(Task[Detections, Objects]):
         """
         matches, losses = _parted(statistics)
         return np.column_stack([average_precisions(matches, weights), _mean_loss(losses, weights)])
+
+    def objects_by_category(self, statistics: pa.Table, weights: Ints) -> Mapping[str, Ints]:
+        return dict.fromkeys(("mAP", "AP50"), objects_by_category(statistics, weights))
 
     def wider(self) -> "WiderDetection":
         return WiderDetection()
@@ -187,6 +197,11 @@ class WiderDetection(Detection):
             super().statistics(predictions, targets, images),
             lambda area: match_detections(predictions, targets, images, area=area),
         )
+
+    def objects_by_category(self, statistics: pa.Table, weights: Ints) -> Mapping[str, Ints]:
+        counts = super().objects_by_category(statistics, weights)
+        by_size = size_objects(statistics, weights)
+        return {**counts, "AP75": counts["mAP"], **by_size}
 
     def score(self, statistics: pa.Table, weights: Ints) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 8)"""

@@ -15,7 +15,11 @@ from pycocotools import mask as coco_mask
 from bench.errors import ConfigError
 from bench.results.pictures import Mark
 from bench.tasks.agreement import REFERENCE_SCORE
-from bench.tasks.average_precision import average_precisions, more_precisions
+from bench.tasks.average_precision import (
+    average_precisions,
+    more_precisions,
+    objects_by_category,
+)
 from bench.tasks.base import (
     TASKS,
     Agreement,
@@ -31,7 +35,8 @@ from bench.tasks.detection import Detection
 from bench.tasks.masks import chosen, code_fault, codes_of
 from bench.tasks.matching import Forms, match_detections, ranked
 from bench.tasks.records import Arrays, Detections, Instances, MaskedObjects
-from bench.tasks.sizes import size_metrics, size_scores, with_sizes
+from bench.tasks.reduced import GROUND_TRUTH, reduced
+from bench.tasks.sizes import size_metrics, size_objects, size_scores, with_sizes
 
 _OF_BOXES = Detection()
 
@@ -62,6 +67,7 @@ class InstanceAgreement(Agreement[Instances, MaskedObjects]):
 
     name = "ins-agreement"
     metrics = (Metric("agreement-mask-mAP", True), Metric("agreement-mask-AP50", True))
+    ground_truth = GROUND_TRUTH
     undefined = (
         f"it finds nothing with a score of at least {REFERENCE_SCORE:g} on the uncompressed "
         "images, so there is nothing to agree with; check the weights, or take images of what the "
@@ -96,9 +102,19 @@ class InstanceAgreement(Agreement[Instances, MaskedObjects]):
         found = [None if p is None else chosen(p, _areas(p) > 0) for p in predictions]
         return match_detections(found, targets, images, _masks)
 
+    def reduced(self, statistics: pa.Table) -> pa.Table:
+        """As `Detection.reduced`."""
+        return reduced(statistics)
+
     def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 2)"""
         return average_precisions(statistics, weights)
+
+    def objects_by_category(
+        self, statistics: pa.Table, weights: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[np.int64]]:
+        counts = objects_by_category(statistics, weights)
+        return dict.fromkeys((metric.name for metric in self.metrics), counts)
 
 
 class InstanceSegmentation(Task[Instances, MaskedObjects]):
@@ -107,6 +123,7 @@ class InstanceSegmentation(Task[Instances, MaskedObjects]):
 
     name = "ins"
     metrics: tuple[Metric, ...] = (Metric("mask-mAP", True), Metric("mask-AP50", True))
+    ground_truth = GROUND_TRUTH
     undefined = Detection.undefined
     prediction = Instances
     target = MaskedObjects
@@ -152,10 +169,19 @@ class InstanceSegmentation(Task[Instances, MaskedObjects]):
         """See `bench.tasks.matching.match_detections`."""
         return match_detections(predictions, targets, images, _masks)
 
+    def reduced(self, statistics: pa.Table) -> pa.Table:
+        """As `Detection.reduced`."""
+        return reduced(statistics)
+
     def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 2): mask-mAP and mask-AP50, as `Detection.score` has
         those of boxes."""
         return average_precisions(statistics, weights)
+
+    def objects_by_category(
+        self, statistics: pa.Table, weights: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[np.int64]]:
+        return dict.fromkeys(("mask-mAP", "mask-AP50"), objects_by_category(statistics, weights))
 
     def wider(self) -> "WiderInstanceSegmentation":
         return WiderInstanceSegmentation()
@@ -200,6 +226,13 @@ class WiderInstanceSegmentation(InstanceSegmentation):
             super().statistics(predictions, targets, images),
             lambda area: match_detections(predictions, targets, images, _masks, area),
         )
+
+    def objects_by_category(
+        self, statistics: pa.Table, weights: NDArray[np.int64]
+    ) -> Mapping[str, NDArray[np.int64]]:
+        counts = super().objects_by_category(statistics, weights)
+        by_size = size_objects(statistics, weights, "mask-")
+        return {**counts, "mask-AP75": counts["mask-mAP"], **by_size}
 
     def score(self, statistics: pa.Table, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B, n_images) image weights → (B, 7)"""

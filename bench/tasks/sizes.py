@@ -9,7 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from bench.tasks.average_precision import Floats, Ints, average_precisions, average_recall
+from bench.tasks.average_precision import (
+    Floats,
+    Ints,
+    average_precisions,
+    average_recall,
+    objects_by_category,
+)
 from bench.tasks.base import Metric
 from bench.tasks.matching import AREA_RANGE
 
@@ -48,6 +54,14 @@ def size_scores(statistics: pa.Table, weights: Ints) -> Floats:
     large objects, and AR@100 of all. NaN where no such object that counts is left."""
     by_size = [average_precisions(_of_size(statistics, size), weights)[:, 0] for size in SIZES]
     return np.column_stack([*by_size, average_recall(statistics, weights)])
+
+
+def size_objects(statistics: pa.Table, weights: Ints, prefix: str = "") -> dict[str, Ints]:
+    """(n_images,) image weights → of the AP of each size, `objects_by_category`."""
+    return {
+        f"{prefix}AP-{size}": objects_by_category(_of_size(statistics, size), weights)
+        for size in SIZES
+    }
 
 
 def _of_size(statistics: pa.Table, size: str) -> pa.Table:

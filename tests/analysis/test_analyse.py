@@ -204,7 +204,7 @@ def test_files_round_trip_and_repeat(tmp_path: Path) -> None:
     points, bd = analyse(root)
     first = (root / "points.csv").read_bytes(), (root / "bd.csv").read_bytes()
     read = pd.read_csv(root / "points.csv", dtype={"qp": "Int64"}, float_precision="round_trip")
-    read = read.fillna({"change": ""})
+    read = read.fillna({"change": "", "reason": ""})
     pd.testing.assert_frame_equal(read, points, check_exact=True, check_dtype=False)
     read = pd.read_csv(root / "bd.csv", float_precision="round_trip")
     read = read.fillna({"reason": "", "range_reason": ""})

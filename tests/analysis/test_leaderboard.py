@@ -16,6 +16,7 @@ from bench.analysis import baseline
 from bench.analysis.leaderboard import Leaderboard, leaderboard
 from bench.cli import main
 from bench.errors import ConfigError
+from bench.report.leaderboard import page as page_of
 from bench.report.leaderboard import write
 
 N = 300
@@ -105,6 +106,24 @@ def test_a_paired_interval_that_holds_zero_is_a_tie(tmp_path: Path) -> None:
     assert rows_of["one+bpg"].tied == ("two+bpg",)
     assert rows_of["two+bpg"].tied == ("one+bpg",)
     assert {m: row.place for m, row in rows_of.items()} == {"one+bpg": 1, "two+bpg": 1, "bpg": 3}
+
+
+def test_without_an_interval_of_its_own_there_is_no_place(tmp_path: Path) -> None:
+    """Nor is anybody tied with it."""
+
+    def few(manifest: dict[str, Any]) -> None:
+        gated.reached(manifest)
+        manifest["analysis"]["resamples"] = 0
+
+    entry(tmp_path, "a", few, good_bpg=Method(0.7))
+    found = leaderboard(tmp_path / "entries")
+    rows = {row.method: row for row in found.boards[0].places}
+    assert rows["good+bpg"].near.value == pytest.approx(-30, abs=1)
+    assert (rows["good+bpg"].place, rows["good+bpg"].tied) == (None, ())
+    assert (rows["bpg"].place, rows["bpg"].tied) == (1, ())
+    text = page_of(found, {})
+    assert "no interval, so no place" in text
+    assert "<bdi>good+bpg</bdi>, near the clean score: " in text
 
 
 def test_other_conditions_are_another_table(found: tuple[Path, Leaderboard]) -> None:

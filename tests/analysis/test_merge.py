@@ -253,6 +253,33 @@ def test_what_only_one_has_measured_is_taken(pair: tuple[Path, Path], tmp_path: 
     }
 
 
+def with_lpips(folder: Path, weights: str) -> None:
+    images = pd.read_parquet(folder / "images.parquet")
+    images.assign(lpips=images["qp"] / 1000).to_parquet(folder / "images.parquet", index=False)
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lpips": {"weights": weights}}))
+
+
+@pytest.mark.parametrize("theirs", ["a", "b", None])
+def test_lpips_comes_along_where_it_was_measured_by_the_same_weights(
+    pair: tuple[Path, Path], tmp_path: Path, theirs: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_lpips(pair[0], "a")
+    if theirs:
+        with_lpips(pair[1], theirs)
+    assert merge(tmp_path / "merged", *pair) == 0
+    found = pd.read_parquet(tmp_path / "merged" / "images.parquet").groupby("method")["lpips"]
+    kept = {"bpg", "npp+bpg"} | ({"blur+bpg"} if theirs == "a" else set())
+    assert {m for m, n in found.count().items() if n} == kept
+    assert json.loads((tmp_path / "merged" / "manifest.json").read_text())["lpips"] == {
+        "weights": "a"
+    }
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("is left out: it was measured with other weights" in said) == (theirs == "b")
+    rows = from_csv(BDRow, tmp_path / "merged" / "bd.csv")
+    assert {r.method for r in rows if r.metric == "LPIPS" and r.status == "ok"} < kept | {"bpg"}
+
+
 def test_a_method_with_equal_rows_is_there_once(pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert merge(tmp_path / "once", pair[0], pair[1], pair[0]) == 0
     assert merge(tmp_path / "merged", *pair) == 0

@@ -99,6 +99,7 @@ def test_no_interval_and_the_reason(
     for table in (points, bd, equal):
         assert ends(table).isna().all(axis=None)
     assert points["value"].notna().all()
+    assert points.reason.str.contains(f"no interval: {reason}").all()
     defined = bd[bd.status == "ok"]
     assert defined.reason.str.contains(f"no interval: {reason}").all()
     assert bd[["wins", "undefined"]].isna().all(axis=None)

@@ -168,10 +168,17 @@ def test_the_best_is_first_and_told_from_the_second_or_not() -> None:
         ([(-3.11, None), (-3.14, None)], "3.1 dB less PSNR"),
         ([(-0.3, None), (0.2, None)], "from 0.3 dB less to 0.2 dB more PSNR"),
         ([(0.5, 0.004)], "0.5 dB more PSNR and 0.004 more MS-SSIM"),
+        ([(-3.14, -0.01, 0.021)], "3.1 dB less PSNR, 0.010 less MS-SSIM and 0.021 more LPIPS"),
+        ([(-3.14, None, -0.1), (-3.14, None, -0.2)],
+         "3.1 dB less PSNR and 0.100 to 0.200 less LPIPS"),
     ],
 )  # fmt: skip
-def test_what_pictures_lose(changes: list[tuple[float | None, float | None]], said: str) -> None:
-    rows = [fidelity_row(i, psnr_change=p, ms_ssim_change=s) for i, (p, s) in enumerate(changes)]
+def test_what_pictures_lose(changes: list[tuple[float | None, ...]], said: str) -> None:
+    names = ("psnr_change", "ms_ssim_change", "lpips_change")
+    rows = [
+        fidelity_row(i, **dict(zip(names, values, strict=False)))
+        for i, values in enumerate(changes)
+    ]
     strangers = [
         fidelity_row(9, psnr_change=-50.0, interpolation="akima"),
         fidelity_row(9, psnr_change=-50.0, method="qa"),

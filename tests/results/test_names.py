@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results.names import LONGEST, file_name
+from bench.results.names import LONGEST, file_name, points_name
 
 TEXT = st.text(st.characters(), max_size=400)
 
@@ -47,3 +47,16 @@ def test_different_names_make_different_files(a: str, b: str) -> None:
 def test_an_escaped_name_is_not_the_name_it_was_made_from() -> None:
     assert file_name("a/b") != file_name("a%2Fb")
     assert file_name("x" * 300) != file_name("x" * 299 + "y")
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        ((41, 37), "QP 37, 41"),
+        ((-250, -60, -500), "0.5, 0.25, 0.06 bpp"),
+        ((0,), "QP 0"),
+        ((), "QP "),
+    ],
+)
+def test_points_of_a_curve(labels: tuple[int, ...], name: str) -> None:
+    assert points_name(labels) == name

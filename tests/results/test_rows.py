@@ -20,6 +20,7 @@ from bench.results.rows import (
     PointRow,
     Status,
     Tables,
+    by_option,
     columns,
     distinct,
     frame,
@@ -107,10 +108,27 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: Callable[[str], str], sa
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_frame_has_the_types_of_the_fields(kind: type[Any]) -> None:
     table = frame(kind, [])
-    assert list(table.columns) == columns(kind)
-    for name, hint in get_type_hints(kind).items():
+    hints = {n: h for n, h in get_type_hints(kind).items() if n not in by_option(kind)}
+    assert list(table.columns) == list(hints)
+    for name, hint in hints.items():
         wanted = {int: "int64", int | None: "Int64", str: "str", Status: "str"}
         assert table[name].dtype == wanted.get(hint, "float64")
+
+
+def fidelity_row(**values: Any) -> FidelityRow:
+    numbers = dict.fromkeys(("bpp", "psnr", "psnr_change", "ms_ssim", "ms_ssim_change"), 0.1)
+    given: dict[str, Any] = dict.fromkeys(columns(FidelityRow), "a") | {"within": 1.0}
+    return FidelityRow(**(given | numbers | {"lpips": None, "lpips_change": None} | values))
+
+
+def test_what_was_measured_by_an_option_is_a_column_where_a_row_has_it(tmp_path: Path) -> None:
+    path, plain, with_it = tmp_path / "rows.csv", fidelity_row(), fidelity_row(lpips=0.25)
+    for rows, there in (([], set()), ([plain], set()), ([plain, with_it], {"lpips"})):
+        to_csv(FidelityRow, rows, path)
+        header = path.read_text().splitlines()[0].split(",")
+        assert set(header) == {*columns(FidelityRow)} - {"lpips", "lpips_change"} | there
+        assert list(frame(FidelityRow, rows).columns) == header
+        assert from_csv(FidelityRow, path) == rows
 
 
 def test_a_frame_has_nan_for_no_value() -> None:
@@ -144,5 +162,5 @@ def test_columns_of_images() -> None:
     assert IMAGE_KINDS == {
         "dataset": "text", "view": "text", "index": "integer", "image": "text", "method": "text",
         "qp": "integer", "bits": "number", "width": "number", "height": "number", "psnr": "number",
-        "ms_ssim": "number",
+        "ms_ssim": "number", "lpips": "number",
     }  # fmt: skip

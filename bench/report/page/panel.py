@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.interpolation import values
+from bench.analysis.perceptual import LPIPS
 from bench.report.page.overview import acceptable, range_of, whole
 from bench.report.results import Curves, Results
 from bench.report.text import metric_label
@@ -71,7 +72,7 @@ def _panel(results: Results, curves: Curves, samples: int) -> dict[str, Any]:
     """One data set, model and metric."""
     task = scored(curves.task)
     metrics = task.wider().metrics if task else ()
-    known = {metric.name: metric.higher_is_better for metric in metrics}
+    known = {metric.name: metric.higher_is_better for metric in (*metrics, LPIPS)}
     sign = 1.0 if known.get(curves.metric, True) else -1.0
     clean = curves.clean.value if curves.clean and _near(curves.clean.value) else None
     within = results.manifest.analysis.within

@@ -12,6 +12,7 @@ from bench.report.results import Results
 from bench.report.table import Table
 from bench.report.tables import bd_tables, equal_accuracy_tables, points_tables
 from bench.report.text import NOTHING, interpolation_label
+from bench.results.names import point_name
 
 SHOWN_FAILURES = 200
 PROVENANCE = {
@@ -19,6 +20,7 @@ PROVENANCE = {
     "versions": "Versions",
     "git": "Revision",
     "device": "Device",
+    "lpips": "LPIPS",
     "computed": "Computed",
     "cached": "From the cache",
     "timings": "Time (seconds)",
@@ -71,7 +73,10 @@ def failures(results: Results) -> str:
     header = ("Data set", "Model", "Method", "QP", "Image", "Stage", "Error")
     head = "".join(f'<th scope="col">{title}</th>' for title in header)
     # A picture that could not be coded fails for every model.
-    shown = [f.model_dump() | {"model": f.model or "all"} for f in failed[:SHOWN_FAILURES]]
+    shown = [
+        f.model_dump() | {"model": f.model or "all", "qp": _setting(f.qp)}
+        for f in failed[:SHOWN_FAILURES]
+    ]
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(_text(f[column]))}</td>" for column in columns) + "</tr>"
         for f in shown
@@ -81,6 +86,11 @@ def failures(results: Results) -> str:
     rest = f"<p>… and {more} more, in manifest.json.</p>" if more > 0 else ""
     listed = f"{len(failed)} failure{'s' if len(failed) > 1 else ''}"
     return counts + folded(listed, scrolled(inner, "Failures") + rest)
+
+
+def _setting(qp: int | None) -> str:
+    """A QP alone, a target rate with its unit."""
+    return "" if qp is None else point_name(qp).removeprefix("QP ")
 
 
 # --- how it was made ------------------------------------------------------------------------------
