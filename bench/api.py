@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.protocols import Protocol
     from bench.results.manifest import Manifest
     from bench.sweep.cache import Cache
+    from bench.sweep.limits import Limits
     from bench.sweep.plan import Experiment
 
     Numbers = NDArray[np.float64]
@@ -58,6 +59,9 @@ def run(
     backend: str = "threading",
     scheduler: str | None = None,
     max_failures: float = 0.01,
+    isolate: bool = False,
+    timeout: float | None = None,
+    trust: Place | Sequence[Place] = (),
     settings: Sequence[str] = (),
     quiet: bool = False,
     protocol: str | None = None,
@@ -67,10 +71,11 @@ def run(
     config: a file, the name of a config that ships, or the same as a dictionary; by default the
     built-in set. data_root, weights: one path, or a dictionary by task (weights: or by model). out:
     results/<the config's name>, or results/run; cache: .cache beside it. max_failures: the share of
-    images, 0 … 1. settings: changes of the config such as "analysis.resamples=2000". protocol: the
-    name of one that the run has to meet; without a config, what it describes is run, and no image
-    may fail. Progress goes to stderr unless `quiet`; images left out and untrained networks are
-    warnings.
+    images, 0 … 1. isolate: codecs in processes of their own. timeout: seconds for one call of a
+    codec or a model. trust: configs of models that are files, hence programs, and may be run.
+    settings: changes of the config such as "analysis.resamples=2000". protocol: the name of one
+    that the run has to meet; without a config, what it describes is run, and no image may fail.
+    Progress goes to stderr unless `quiet`; images left out and untrained networks are warnings.
 
     Raises ConfigError or DataError before anything is measured for what could not run to its end,
     BenchError later; what was measured until then is kept, and the same call goes on from there.
@@ -99,6 +104,9 @@ def run(
         backend=backend,
         scheduler=scheduler,
         max_failures=max_failures,
+        isolate=isolate,
+        timeout=timeout,
+        trust=trust,
         protocol=protocol,
     )
     return _told(job, quiet)
@@ -151,6 +159,7 @@ class Job:
     backend: str
     scheduler: str | None
     max_failures: float
+    limits: "Limits"
     protocol: "Protocol | None" = None
 
     @property
@@ -173,15 +182,20 @@ def planned(
     backend: str,
     scheduler: str | None,
     max_failures: float,
+    isolate: bool = False,
+    timeout: float | None = None,
+    trust: Place | Sequence[Place] = (),
     protocol: str | None = None,
 ) -> Job:
     """Check everything. Raises ConfigError or DataError for what could not run to its end."""
     from joblib import cpu_count
 
     from bench import protocols
+    from bench.models.programs import require_trusted
     from bench.results import folder as folders
     from bench.sweep import manifest, plan
     from bench.sweep.cache import Cache
+    from bench.sweep.limits import Limits, require_sendable
 
     held_to = protocols.load(protocol) if protocol is not None else None
     _require_whole("limit", limit, 1, MOST_IMAGES)
@@ -191,19 +205,35 @@ def planned(
         raise ConfigError(f"scheduler {scheduler}: it goes with the backend dask, not {backend}")
     if not 0 <= max_failures <= 1:
         raise ConfigError(f"max_failures {max_failures}: a share from 0 to 1 is expected")
+    limits = Limits(isolate, timeout)
+    limits.require(backend)
     on, out = chosen_device(device), Path(out)
     named = out if out.name not in ("", "..") else out.resolve()
     store = Cache(Path(cache) if cache else named.parent / ".cache")
     folders.check(out, store.folder)
     data = [e.dataset for e in config.experiments]
     folders.require_outside(out, [(d.format, d.root) for d in data if d.root])
-    experiments = plan.plan(config, on, limit)
+    models = [(model.library, model.name) for e in config.experiments for model in e.models]
+    require_trusted(models, [trust] if isinstance(trust, str | os.PathLike) else trust)
+    experiments = limits.applied(plan.plan(config, on, limit))
+    require_sendable(experiments)
     if held_to:
         protocols.require(held_to, manifest.started("", config, experiments, on))
         max_failures = 0  # with an image less they are not the same images
     n = jobs or cpu_count()
     return Job(
-        config, experiments, out, store, limit, on, n, backend, scheduler, max_failures, held_to
+        config,
+        experiments,
+        out,
+        store,
+        limit,
+        on,
+        n,
+        backend,
+        scheduler,
+        max_failures,
+        limits,
+        held_to,
     )
 
 
@@ -211,6 +241,7 @@ def measured(job: Job, progress: "Progress") -> "Results":
     """Carry it out. Raises BenchError; what was measured until then is in the cache."""
     from bench import report
     from bench.analysis import analyse
+    from bench.codecs import isolated
     from bench.results import folder as folders
     from bench.results import reuse
     from bench.sweep import execute, pictures, run, versions, workers, workshop
@@ -219,10 +250,13 @@ def measured(job: Job, progress: "Progress") -> "Results":
         progress,
         folders.writing(job.out, job.cache.folder) as place,
         workshop.opened(
-            job.config, job.experiments, job.device, job.limit, job.cache, job.jobs
+            job.config, job.experiments, job.device, job.limit, job.cache, job.jobs, job.limits
         ) as setup,
+        isolated.processes(),
         workers.opened(job.backend, job.jobs, job.scheduler, setup) as there,
     ):
+        if note := job.limits.note(job.backend):
+            progress.say(note)
         measure = execute.Run(setup, job.experiments, there, progress.start, job.max_failures)
         name = place.root.name
         run.run(job.config, measure, job.device, place.work, name, progress.say, job.protocol)
@@ -303,7 +337,8 @@ class Results:
     means: "pd.DataFrame" = field(repr=False)
     """BD-rates averaged over models and over data sets, percent; none where there is only one."""
     fidelity: "pd.DataFrame" = field(repr=False)
-    """PSNR in dB and MS-SSIM in [0, 1] against the original, where methods are equally accurate."""
+    """PSNR in dB, MS-SSIM in [0, 1] and, if measured, LPIPS against the original, where methods are
+    equally accurate."""
     categories: "pd.DataFrame" = field(repr=False)
     """The headline metric of every category; none unless `analysis.metrics` is all."""
 

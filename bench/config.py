@@ -17,9 +17,11 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Tag,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -277,11 +279,31 @@ class AnalysisConfig(_Strict):
     expected calibration error, and `categories.csv`."""
 
 
+class FidelityConfig(_Strict):
+    """What is measured of decoded pictures beside PSNR and MS-SSIM."""
+
+    lpips: PathText | None = None
+    """A file with the weights of torchvision's AlexNet, `alexnet-owt-7be5be79.pth`, for LPIPS,
+    a perceptual distance; needs the extra `lpips`. Nothing is downloaded."""
+
+
 class BenchConfig(_Strict):
     experiments: list[ExperimentConfig] = Field(min_length=1)
     tasks: list[str] | None = None
     """Those that run where `--tasks` names none; null for all."""
     analysis: AnalysisConfig = AnalysisConfig()
+    fidelity: FidelityConfig | None = None
+    """Further measures of the pictures."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked_for(
+        self, serialised: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        """Manifests of runs without further measures stay as they were."""
+        content: dict[str, Any] = serialised(self)
+        if self.fidelity is None:
+            content.pop("fidelity", None)
+        return content
 
 
 def built_in(name: str) -> Path:

@@ -1,5 +1,6 @@
 """Progress on stderr: bars on a terminal, lines every half minute elsewhere, or nothing at all."""
 
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -26,6 +27,7 @@ class Progress:
         self._console = console
         self._quiet = quiet
         self._clock = clock
+        self._telling = threading.RLock()
         self._bars = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
@@ -63,6 +65,10 @@ class Progress:
         done = said_of = 0
 
         def advance(steps: int, note: str = "") -> None:
+            with self._telling:  # steps come from one thread, how long they take from another
+                counted(steps, note)
+
+        def counted(steps: int, note: str) -> None:
             nonlocal done, said_at, said_of
             done += steps
             self._bars.update(task, advance=steps, note=note)

@@ -1,5 +1,7 @@
 """What is refused, and how: before any coding, naming key, value and what is allowed."""
 
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -117,6 +119,27 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         main([command, "--help"])
     assert ended.value.code == 0
     assert f"run_bench.py {command}" in capsys.readouterr().out
+
+
+def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"rabench {bench.__version__}\n"
+
+
+@pytest.mark.parametrize("asked", ["--version", "--help"])
+def test_what_it_is_is_said_without_torch(asked: str) -> None:
+    code = f"""
+import sys
+from bench.cli import main
+try:
+    main([{asked!r}])
+finally:
+    print('torch' in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.endswith("False\n")
 
 
 @pytest.mark.parametrize("what", ["codecs", "preprocessors", "models", "datasets", "methods"])

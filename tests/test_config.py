@@ -412,6 +412,19 @@ def test_qps_that_a_pilot_chooses(tmp_path: Path) -> None:
     assert BenchConfig.model_validate_json(config.model_dump_json()) == config
 
 
+def test_further_measures_of_pictures_are_told_where_they_are_asked_for(tmp_path: Path) -> None:
+    plain = loaded(tmp_path, described())
+    assert plain.fidelity is None
+    assert "fidelity" not in plain.model_dump()
+    asked = loaded(tmp_path, described(), "fidelity.lpips=weights/alexnet.pth")
+    assert asked.model_dump()["fidelity"] == {"lpips": "weights/alexnet.pth"}
+    for config in (plain, asked):
+        assert BenchConfig.model_validate_json(config.model_dump_json()) == config
+        assert configs.load(config) == narrowed(config) == config
+    with pytest.raises(ConfigError, match=r"fidelity\.dists: Extra inputs"):
+        loaded(tmp_path, described(), "fidelity.dists=FILE")
+
+
 def test_auto_on_the_command_line_is_for_every_method(tmp_path: Path) -> None:
     config = loaded(tmp_path, put(described(), QPS, [5]))
     (narrow,) = narrowed(config, qps="auto").experiments

@@ -9,7 +9,8 @@ from types import ModuleType
 
 from rich.console import Console
 
-from bench.boundary import INTERRUPTED, answered, prepared, settled
+import bench
+from bench.boundary import FAILED, INTERRUPTED, answered, prepared, settled
 
 COMMANDS = {
     "run": "run",
@@ -30,6 +31,9 @@ COMMANDS = {
     "dataset": "dataset",
 }
 """Each is a module here with `add(commands)` and `main(arguments)`."""
+
+GLOBAL = ("-h", "--help", "--version")
+"""What may stand in place of a command."""
 
 
 def _console(stderr: bool) -> Console:
@@ -52,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         description="Rate–accuracy benchmarking for image coding for machines.",
         epilog="Without a command it runs; `run_bench.py run --help` lists its options.",
     )
+    main.add_argument("--version", action="version", version=f"rabench {bench.__version__}")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         _module(command).add(commands)
@@ -63,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     `compare` 1 if anything is worse, 2 if anything could not be compared."""
     settled()
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
+    if not words or (words[0] not in COMMANDS and words[0] not in GLOBAL):
         words.insert(0, "run")
     arguments = parser().parse_args(words)
     prepared()
@@ -71,10 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """`main` as a program. One that is interrupted ends at once: threads in the midst of coding
-    would have the interpreter torn down under them."""
+    """`main` as a program. One that is interrupted or failed ends at once: threads in the midst of
+    coding would have the interpreter torn down under them, and one whose call never ends would be
+    waited for."""
     code = main()
-    if code == INTERRUPTED:
+    if code in (FAILED, INTERRUPTED):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

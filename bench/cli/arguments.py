@@ -11,6 +11,7 @@ from bench.api import MOST_JOBS
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
+TRUST = "a model's config that is a Python program: run it; may be given again"
 SHOWN = 5
 """Examples of each kind of fault."""
 
@@ -45,6 +46,16 @@ def effect(text: str) -> float:
         value = 0.0
     if not 0 < value < 100:
         raise argparse.ArgumentTypeError(f"{text!r} is not a BD-rate like 5, in percent")
+    return value
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds like 20")
     return value
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import api, cli
-from bench.cli.arguments import positive
+from bench.cli.arguments import TRUST, positive
 
 if TYPE_CHECKING:
     from bench.cli.arguments import Commands
@@ -29,6 +29,7 @@ def add(commands: "Commands") -> None:
     cost.add_argument(
         "--images", type=positive, metavar="N", help="estimate a data set of so many such pictures"
     )
+    cost.add_argument("--trust", type=Path, action="append", metavar="FILE", help=TRUST)
     cost.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
     cost.add_argument("--out", type=Path, metavar="FILE.csv", help="write the table there too")
 
@@ -39,6 +40,7 @@ def main(a: argparse.Namespace) -> None:
     from bench import config as configs
     from bench.atomic import atomic
     from bench.cli import tables
+    from bench.models.programs import require_trusted
     from bench.sweep import cost, pilot, plan
 
     loaded = configs.load(configs.found(a.config), a.set)
@@ -49,6 +51,8 @@ def main(a: argparse.Namespace) -> None:
             "--weights", a.weights, {m.name for e in loaded.experiments for m in e.models}
         ),
     )
+    models = [(model.library, model.name) for e in config.experiments for model in e.models]
+    require_trusted(models, a.trust or ())
     planned = plan.plan(config, api.chosen_device(a.device), None)
     experiments = [pilot.typical(e) for e in planned]
     costs = [c for e in experiments for c in cost.measured(e, a.pictures)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import api, cli
-from bench.cli.arguments import folder, jobs, names, percent, positive, qps
+from bench.cli.arguments import TRUST, folder, jobs, names, percent, positive, qps, seconds
 
 if TYPE_CHECKING:
     from bench.cli.arguments import Commands
@@ -39,6 +39,11 @@ def add(commands: "Commands") -> None:
     run.add_argument(
         "--max-failures", type=percent, default=0.01, metavar="PERCENT", help="of images; default 1"
     )
+    own = "codecs in processes of their own: a crash costs one image"
+    run.add_argument("--isolate", action="store_true", help=own)
+    call = "for one call of a codec, or of a model for each image; see docs/reliability.md"
+    run.add_argument("--timeout", type=seconds, metavar="SECONDS", help=call)
+    run.add_argument("--trust", type=Path, action="append", metavar="FILE", help=TRUST)
     run.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
     run.add_argument("--dry-run", action="store_true", help="check everything, show the plan, stop")
     run.add_argument("--quiet", action="store_true", help="no progress, no table")
@@ -59,6 +64,9 @@ def main(a: argparse.Namespace) -> None:
         backend=a.backend,
         scheduler=a.scheduler,
         max_failures=a.max_failures,
+        isolate=a.isolate,
+        timeout=a.timeout,
+        trust=a.trust or (),
         protocol=a.protocol,
     )
     if not a.quiet or a.dry_run:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import api, cli
-from bench.cli.arguments import folder
+from bench.cli.arguments import TRUST, folder
 
 if TYPE_CHECKING:
     from bench.cli.arguments import Commands
@@ -16,6 +16,7 @@ def add(commands: "Commands") -> None:
     train.add_argument("what", choices=["npp", "qa-npp", "proxy", "controls", "task"])
     train.add_argument("--config", type=Path, required=True)
     train.add_argument("--out", type=folder, required=True)
+    train.add_argument("--trust", type=Path, action="append", metavar="FILE", help=TRUST)
     train.add_argument("--set", action="append", metavar="KEY=VALUE", help="change a config value")
     train.add_argument("--device", choices=api.DEVICES, default="auto")
     train.add_argument("--resume", action="store_true", help="go on where it was stopped")
@@ -23,9 +24,15 @@ def add(commands: "Commands") -> None:
 
 def main(a: argparse.Namespace) -> None:
     from bench import config as configs
+    from bench.models.programs import require_trusted
     from bench.training import controls, learned_proxy, loop, npp, task_model
 
     raw = configs.read(configs.found(a.config), a.set)
+    model = raw.get("model")
+    if isinstance(model, dict):
+        library, name = model.get("library"), model.get("name")
+        if isinstance(library, str) and isinstance(name, str):
+            require_trusted([(library, name)], a.trust or ())
     device = api.chosen_device(a.device)
     with loop.claimed(a.out, a.resume):
         if a.what == "task":

@@ -59,6 +59,7 @@ class HeicCodec(MappedCodec):
         import pillow_heif
 
         file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
+        self.require_size(*file.size)
         return np.array(file.to_pillow().convert("RGB"))
 
     def library(self) -> dict[str, str]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.codecs.base import CODECS
 from bench.codecs.bpg import colour
 from bench.codecs.bpg.bits import read_ue7, write_ue7
-from bench.codecs.bpg.header import MAX_PIXELS, Header
+from bench.codecs.bpg.header import Header
 from bench.codecs.bpg.nal import join_annexb, split_annexb
 from bench.codecs.bpg.x265 import BEYOND_THE_END
 from bench.codecs.libav import decode_frames, encode_frame, fill, rows
@@ -33,6 +33,8 @@ from bench.codecs.mapped import MappedCodec
 from bench.errors import CodecError, ConfigError
 
 _SEI = 6
+_WHOLE_BLOCKS = 256
+"""libav counts rows and columns that pad a picture to whole blocks."""
 
 # read by SVT-AV1 when it first speaks: its greeting and warnings go to stderr past every log
 os.environ.setdefault("SVT_LOG", "0")
@@ -91,17 +93,19 @@ class IntraCodec(MappedCodec):
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         width, at = read_ue7(data, 0)
         height, at = read_ue7(data, at)
-        if not 0 < width * height <= MAX_PIXELS:
-            raise CodecError(f"{self.name}: a picture of {width}×{height} pixels is not decoded")
-        frame = self.only_frame(data[at:])
-        if (frame.width, frame.height) != self.coded_size(width, height):
+        self.require_size(width, height)
+        size = self.coded_size(width, height)
+        frame = self.only_frame(data[at:], size)
+        if (frame.width, frame.height) != size:
             raise CodecError(f"{self.name}: the picture is not the one that the header describes")
         if frame.format.name not in ("yuv420p", "yuvj420p"):
             raise CodecError(f"{self.name}: the picture is {frame.format.name}, not yuv420p")
         return colour.to_rgb([rows(frame, i) for i in range(3)], Header(width, height))
 
-    def only_frame(self, stream: bytes) -> av.VideoFrame:
-        frames = decode_frames(self.decoder, stream) if stream else []
+    def only_frame(self, stream: bytes, size: tuple[int, int]) -> av.VideoFrame:
+        """Of the coded size: the stream may claim a larger one, which is refused."""
+        most = (size[0] + _WHOLE_BLOCKS) * (size[1] + _WHOLE_BLOCKS)
+        frames = decode_frames(self.decoder, stream, max_pixels=most) if stream else []
         if len(frames) != 1 or frames[0].is_corrupt:
             raise CodecError(f"{self.name}: the data are damaged or end early")
         return frames[0]
@@ -164,10 +168,10 @@ class H264Codec(IntraCodec):
         options = {**self.options, "qp": str(qp), "x264-params": self.params}
         return encode_frame(self.encoder, frame, options)
 
-    def only_frame(self, stream: bytes) -> av.VideoFrame:
+    def only_frame(self, stream: bytes, size: tuple[int, int]) -> av.VideoFrame:
         """libav hides what is missing at the end of a slice: other bytes there bring it out."""
-        frame = super().only_frame(stream)
-        other = super().only_frame(stream + BEYOND_THE_END)
+        frame = super().only_frame(stream, size)
+        other = super().only_frame(stream + BEYOND_THE_END, size)
         if not all(np.array_equal(rows(frame, i), rows(other, i)) for i in range(3)):
             raise CodecError(f"{self.name}: the file ends inside the picture")
         return frame

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from bench.codecs.base import CODECS
 from bench.codecs.libraries import need, versions
 from bench.codecs.mapped import MappedCodec
+from bench.errors import CodecError
 
 # fmt: off
 DISTANCE = (  # by QP
@@ -17,6 +18,11 @@ DISTANCE = (  # by QP
     10.4, 11.9, 13.1, 14.3, 15.5, 16.6, 17.8, 19, 20.2, 21.4, 22.6, 23.8, 25,
 )
 # fmt: on
+
+SIGNATURE = b"\xff\x0a"
+_SIZE_BYTES = 10  # 1 + 2 × (2 + 30) + 3 bits
+_SIDE_BITS = (9, 13, 18, 30)
+_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
 @CODECS.register("jpegxl")
@@ -39,7 +45,12 @@ class JpegXlCodec(MappedCodec):
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         import imagecodecs
 
-        return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
+        width, height = size(data)
+        self.require_size(width, height)
+        rgb = np.asarray(imagecodecs.jpegxl_decode(data, index=0, numthreads=1))
+        if rgb.shape[:2] != (height, width):
+            raise CodecError("jpegxl: the picture is not the one that the header describes")
+        return rgb
 
     def library(self) -> dict[str, str]:
         import imagecodecs
@@ -49,3 +60,26 @@ class JpegXlCodec(MappedCodec):
             **versions("imagecodecs"),
             "settings": ":".join(f"{key}={value}" for key, value in self.settings.items()),
         }
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height) as a naked codestream's SizeHeader says (ISO/IEC 18181-1, which counts bits
+    from the lowest); libjxl itself has no limit. Raises CodecError."""
+    if not data.startswith(SIGNATURE):
+        raise CodecError("jpegxl: not a naked codestream")
+    bits = int.from_bytes(data[len(SIGNATURE) : len(SIGNATURE) + _SIZE_BYTES], "little")
+
+    def u(n: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << n) - 1), bits >> n
+        return value
+
+    def side() -> int:
+        return 8 * (1 + u(5)) if eighths else 1 + u(_SIDE_BITS[u(2)])
+
+    eighths = u(1)
+    height, ratio = side(), u(3)
+    if not ratio:
+        return side(), height
+    over, under = _RATIOS[ratio - 1]
+    return height * over // under, height

@@ -24,12 +24,17 @@ def encode_frame(encoder: str, frame: av.VideoFrame, options: Mapping[str, str])
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
-def decode_frames(decoder: str, stream: bytes) -> list[av.VideoFrame]:
-    """All pictures of a stream; a decoder is told to refuse damage. Raises av.FFmpegError."""
+def decode_frames(
+    decoder: str, stream: bytes, max_pixels: int | None = None
+) -> list[av.VideoFrame]:
+    """All pictures of a stream; a decoder is told to refuse damage, and pictures that claim more
+    than `max_pixels`. Raises av.FFmpegError."""
     context = VideoCodecContext.create(decoder, "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
     context.options = {"err_detect": "explode"}
+    if max_pixels is not None:
+        context.options |= {"max_pixels": str(max_pixels)}
     return [*context.decode(av.Packet(stream)), *context.decode(None)]
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.codecs.bpg.header import MAX_PIXELS
 from bench.errors import CodecError
 
 
@@ -26,6 +27,8 @@ class MappedCodec(ABC):
     """What `values` are, in the library's own word."""
     values: ClassVar[tuple[float, ...]]
     qps = range(0, 52)
+    max_pixels: ClassVar[int] = MAX_PIXELS
+    """A larger picture is refused before it is decoded."""
 
     def encode(self, rgb: NDArray[np.uint8], qp: int) -> bytes:
         """(H, W, 3) sRGB from 1×1 up, QP 0…51 → the whole file. Raises CodecError."""
@@ -54,6 +57,11 @@ class MappedCodec(ABC):
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise CodecError(f"{self.name}: not an RGB picture of 8 bits: {rgb.shape} {rgb.dtype}")
         return rgb
+
+    def require_size(self, width: int, height: int) -> None:
+        """Of a picture as its file claims it. Raises CodecError."""
+        if not 0 < width * height <= self.max_pixels:
+            raise CodecError(f"{self.name}: a picture of {width}×{height} pixels is not decoded")
 
     def fingerprint(self) -> dict[str, str]:
         return {

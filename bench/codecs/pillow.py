@@ -70,6 +70,7 @@ class PillowCodec(MappedCodec):
 
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data), formats=[self.format]) as image:
+            self.require_size(*image.size)
             return np.array(image.convert("RGB"))
 
     def library(self) -> dict[str, str]:

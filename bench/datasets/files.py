@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bench.datasets.images import ORIENTATION, TURNS, read_rgb
+from bench.datasets.images import FORMATS, ORIENTATION, TURNS, read_rgb
 from bench.errors import DataError
 
 TAIL = 4096
@@ -48,7 +48,7 @@ class Look:
 def header(path: Path) -> Header | None:
     """None for a file that Pillow cannot open; reading it says what is wrong."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             size = image.size[1], image.size[0]
             several = bool(getattr(image, "is_animated", False))
             # Pillow decodes a PNG whole to look for EXIF after the pixels, where it seldom is.

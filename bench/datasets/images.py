@@ -1,6 +1,7 @@
 """What data sets made of image files share: pixels whole or not at all, and a hash of the truth."""
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from bench.errors import DataError
 
 EpsImagePlugin.gs_binary = False  # no picture starts a program: Pillow runs Ghostscript for EPS
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What is read, by content and not by name; Pillow's decoders of rarer formats never see a file."""
 ORIENTATION = 0x0112
 """EXIF's tag, and TIFF's."""
 TURNS = range(2, 9)
@@ -43,17 +46,19 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     of an animation the first frame is taken. Samples of 12 or 16 bits keep their high byte.
 
     Raises DataError, naming the file and what is wrong, for a file that is missing, truncated or
-    not an image, and for pixels without a defined 8-bit range (floats, signed integers, integers
-    over 16 bits).
+    not an image of `FORMATS`, and for pixels without a defined 8-bit range (floats, signed
+    integers, integers over 16 bits).
     """
     # Another library may have asked Pillow to fill the rest of a truncated picture with gray.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        # Not by its name: Pillow would map the file, and scrambles a TIFF that is to be turned.
-        with path.open("rb") as stream, Image.open(stream) as image:
+        # Not by its name: Pillow would map the file, and scrambles a TIFF that is to be turned. Nor
+        # from a stream: Python takes the memory for as many bytes as a damaged file says it has.
+        data = io.BytesIO(path.read_bytes())
+        with Image.open(data, formats=FORMATS) as image:
             asked = orientation(image) if isinstance(image, Tiff) else 1
             if image.format == "PNG":  # loading it, Pillow passes over the checksums of its pixels
-                with Image.open(path) as twin:
+                with Image.open(io.BytesIO(data.getvalue()), formats=FORMATS) as twin:
                     twin.verify()
             image.load()
             rgb = _to_rgb(image)
@@ -123,7 +128,7 @@ def _reason(path: Path, error: Exception) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
-        return "no known image format"
+        return f"none of the image formats that are read ({', '.join(FORMATS)})"
     return str(error) or type(error).__name__
 
 

@@ -170,6 +170,8 @@ class Library:
     """The weights that ship for a model, if any do."""
     stated: Callable[[ModelSpec], Stated | None] = lambda spec: None
     """The scores that the library states for just these weights, if it does."""
+    program: Callable[[str], Path | None] = lambda name: None
+    """The file that is run to build a model of that name, if one is; see `models.programs`."""
     options: tuple[str, ...] = ()
     """What a config may say of a model besides `library`, `name`, `weights` and `loss`."""
 

@@ -79,6 +79,14 @@ def _describes(stem: str) -> bool:
     return not stem.startswith(("_", "metafile"))
 
 
+def program(package: str, name: str) -> Path | None:
+    """A config that is a file, and none of the package's own: mmengine runs it."""
+    file, own = existing_file(name), _folder(package)
+    if file is None or (own is not None and file.resolve().is_relative_to(own.resolve())):
+        return None
+    return file
+
+
 def config_file(package: str, name: str) -> Path:
     """Of a bundled config, or the file itself. Raises ConfigError."""
     require(package)
@@ -105,7 +113,8 @@ def read(package: str, name: str) -> Any:
     try:
         config = Config.fromfile(file)
     except (Exception, SystemExit) as error:  # a config is a program
-        raise ConfigError(f"{package} config {file}: cannot be read: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{package} config {file}: cannot be read: {why}") from error
     for key in ("model", "test_dataloader"):
         if not config.get(key):
             raise ConfigError(f"{package} config {file}: it has no {key!r}, so it cannot be tested")

@@ -3,6 +3,7 @@ config's own test pipeline."""
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,18 @@ def _renamed(spec: ModelSpec, device: torch.device) -> TaskModel:
     return _load(spec, device)
 
 
+def _program(name: str) -> Path | None:
+    return mmlab.program(PACKAGE, name)
+
+
 LIBRARIES.register(PACKAGE)(
-    Library(_load, lambda: sorted(mmlab.bundled(PACKAGE)), _fingerprint, stated=_stated)
+    Library(
+        _load,
+        lambda: sorted(mmlab.bundled(PACKAGE)),
+        _fingerprint,
+        stated=_stated,
+        program=_program,
+    )
 )
 # Under its old name too, which lists nothing of its own.
-LIBRARIES.register("mmcls")(Library(_renamed, list, _fingerprint, stated=_stated))
+LIBRARIES.register("mmcls")(Library(_renamed, list, _fingerprint, stated=_stated, program=_program))

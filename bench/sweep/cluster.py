@@ -8,10 +8,10 @@ import logging
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bench.errors import BenchError, ConfigError
@@ -26,6 +26,10 @@ JOIN = 120.0
 """Seconds in which a first worker comes, or another one after the last has gone."""
 LOOK = 5.0
 """Seconds between looks at whether there are workers."""
+SILENT = 120.0
+"""Seconds after which a scheduler that does not answer any more is given up."""
+READY = 3600.0
+"""Seconds in which a worker has built what the run needs, weights fetched included."""
 LIGHT = {
     "distributed.worker.profile.enabled": False,
     # Dask has memory given back after each use, which takes pictures a third of the time to code.
@@ -43,10 +47,15 @@ AHEAD = 2
 @dataclass(frozen=True)
 class Cluster:
     client: Any
+    _since: dict[Any, float] = field(default_factory=dict)
+    """Future of an item in flight → when it was handed out."""
 
     @property
     def in_flight(self) -> int:
-        return AHEAD * sum(self.client.nthreads().values())
+        return AHEAD * sum(_threads(self.client).values())
+
+    def oldest(self) -> float:
+        return longest(self._since)
 
     def stream(
         self,
@@ -61,7 +70,7 @@ class Cluster:
                 room = self.in_flight - len(flying)
                 for _ in range(min(max(room, 0), len(waiting))):
                     item = waiting.popleft()
-                    flying[self.client.submit(function, item, pure=False)] = item
+                    flying[self._handed_out(function, item)] = item
                 for future in self._finished(list(flying)):
                     item = flying.pop(future)
                     found = self._result(future)
@@ -69,14 +78,21 @@ class Cluster:
                         found = self.alone(function, item)
                     yield lost(item) if found is None else found
         finally:
+            for future in flying:
+                self._since.pop(future, None)
             self.client.cancel(list(flying), force=True)
 
     def alone(self, function: Callable[[Item], Result], item: Item) -> Result | None:
         """None where every process that had it died."""
-        future = self.client.submit(function, item, pure=False)
+        future = self._handed_out(function, item)
         while not self._finished([future]):
             pass
         return self._result(future)
+
+    def _handed_out(self, function: Callable[[Item], Result], item: Item) -> Any:
+        future = self.client.submit(function, item, pure=False)
+        self._since[future] = time.monotonic()
+        return future
 
     def _finished(self, futures: list[Any]) -> list[Any]:
         """At least one, or none where it is worth to look again. Raises BenchError where nobody
@@ -84,7 +100,7 @@ class Cluster:
         from distributed import wait
 
         patience = time.monotonic() + JOIN
-        while not self.client.nthreads():
+        while not _threads(self.client):
             if time.monotonic() > patience:
                 raise BenchError(
                     f"the Dask cluster has had no worker for {JOIN:.0f} s. What was measured is "
@@ -103,12 +119,31 @@ class Cluster:
     def _result(self, future: Any) -> Any:
         from distributed.scheduler import KilledWorker
 
+        self._since.pop(future, None)
         try:
             return future.result()
         except KilledWorker:
             return None
         except CancelledError as error:
             raise _disconnected() from error
+
+
+def longest(since: Mapping[Any, float]) -> float:
+    """Seconds since the earliest of these moments; 0 without any."""
+    earliest = min(list(since.values()), default=None)
+    return 0.0 if earliest is None else time.monotonic() - earliest
+
+
+def _threads(client: Any) -> dict[str, int]:
+    """Worker → its threads. Raises BenchError for a scheduler that does not answer."""
+    try:
+        found: dict[str, int] = client.nthreads(callback_timeout=SILENT)
+    except TimeoutError as error:
+        raise BenchError(
+            f"the Dask scheduler has not answered for {SILENT:.0f} s. What was measured is kept: "
+            "run the same command again"
+        ) from error
+    return found
 
 
 def _disconnected() -> BenchError:
@@ -174,13 +209,16 @@ def _require_prepared(client: Any, setup: Setup) -> None:
     """Raises ConfigError or BenchError where a worker cannot take the work."""
     futures = {
         address: client.submit(_prepare, setup, workers=[address], pure=False)
-        for address in client.nthreads()
+        for address in _threads(client)
     }
+    patience = time.monotonic() + READY
     for address, future in futures.items():
         try:
             while not future.done():
-                if address not in client.nthreads():
+                if address not in _threads(client):
                     raise BenchError("it left before it was ready; run the same command again")
+                if time.monotonic() > patience:
+                    raise BenchError(f"it was not ready after {READY:.0f} s; nothing was measured")
                 time.sleep(0.1)
             future.result()
         except BenchError as error:

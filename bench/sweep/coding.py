@@ -1,5 +1,6 @@
 """One operating point of one picture: filtered, encoded, decoded and filtered, past the cache."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from bench.preprocessors import Preprocessor
 from bench.sweep.cache import Entry, key, pixels_sha256
 from bench.sweep.failures import ImageError, stage
 from bench.sweep.fidelity import ms_ssim, psnr
+from bench.sweep.perceptual import VERSION as LPIPS_VERSION
+from bench.sweep.perceptual import Lpips
 from bench.sweep.plan import Point
 from bench.sweep.rates import nearest
 from bench.sweep.workshop import Counts, Workshop
@@ -45,6 +48,7 @@ class Coded:
     """Of what task models see, which fidelity is of, too: the same without a post-processor."""
     bits: int
     psnr: float
+    """NaN, as is `ms_ssim`, until a picture is compared with its own original."""
     ms_ssim: float
     seconds: dict[str, float]
     """Of preprocess, encode, decode and postprocess, when it was made."""
@@ -80,10 +84,14 @@ def loaded(sample: Sample) -> Pixels:
 
 def code(source: Source, point: Point, counts: Counts) -> Coded:
     """One operating point of one picture. Raises ImageError."""
-    if point.rate is not None:
+    if point.rate is None:
+        coded = _coded(source, point, counts)
+    else:
         coded = _searched(source, point, point.rate, counts)
-        return _delivered(source, point.at(coded.qp), coded, counts)
-    return _delivered(source, point, _coded(source, point, counts), counts)
+        point = point.at(coded.qp)
+    if point.postprocessor is None:
+        return _compared(source, point, coded, counts)
+    return _delivered(source, point, point.postprocessor, coded, counts)
 
 
 def _searched(source: Source, point: Point, rate: float, counts: Counts) -> Coded:
@@ -129,24 +137,43 @@ def _coded(source: Source, point: Point, counts: Counts) -> Coded:
 
     entry = source.shop.stored("coded", under, make, counts)
     decoded_sha256 = entry["decoded"].tobytes().hex()
+    # Another original may have the same filtered pixels. Entries of older versions do not say.
+    own = "original" in entry and entry["original"].tobytes().hex() == source.picture.sha256
     return Coded(
         under,
         decoded_sha256,
         decoded_sha256,
         8 * entry["data"].size,
-        float(entry["psnr"]),
-        float(entry["ms_ssim"]),
+        float(entry["psnr"]) if own else math.nan,
+        float(entry["ms_ssim"]) if own else math.nan,
         seconds | _seconds(entry),
         fresh[0] if fresh else None,
         point.qp,
     )
 
 
-def _delivered(source: Source, point: Point, coded: Coded, counts: Counts) -> Coded:
-    """With what the post-processor makes of it, and the fidelity of that."""
-    filtered = point.postprocessor
-    if filtered is None:
+def _compared(source: Source, point: Point, coded: Coded, counts: Counts) -> Coded:
+    """With its fidelity, where the entry of its bytes has none to this original."""
+    if not math.isnan(coded.psnr):
         return coded
+    under = key(
+        "fidelity",
+        version=CODE_VERSION,
+        pixels=coded.decoded_sha256,
+        original=source.picture.sha256,
+    )
+
+    def make() -> Entry:
+        return _fidelity(source.pixels, decoded(source, point, coded))
+
+    entry = source.shop.stored("fidelity", under, make, counts)
+    return replace(coded, psnr=float(entry["psnr"]), ms_ssim=float(entry["ms_ssim"]))
+
+
+def _delivered(
+    source: Source, point: Point, filtered: Preprocessor, coded: Coded, counts: Counts
+) -> Coded:
+    """With what the post-processor makes of it, and the fidelity of that."""
     under = key(
         "postprocessed",
         version=CODE_VERSION,
@@ -195,6 +222,25 @@ def decoded(source: Source, point: Point, coded: Coded) -> Pixels:
             "another machine, name another folder with --cache",
         )
     return made
+
+
+def perceptual(lpips: Lpips, source: Source, point: Point, coded: Coded, counts: Counts) -> float:
+    """LPIPS of a coded picture as delivered; NaN for one that is too small. Raises ImageError."""
+    under = key(
+        "lpips",
+        version=LPIPS_VERSION,
+        pixels=coded.delivered_sha256,
+        original=source.picture.sha256,
+        **lpips.key,
+    )
+
+    def make() -> Entry:
+        pixels = decoded(source, point, coded)
+        original = source.pixels
+        with stage("lpips"):
+            return {"lpips": np.array(source.shop.filtered(lambda: lpips(original, pixels)))}
+
+    return float(source.shop.stored("lpips", under, make, counts)["lpips"])
 
 
 def _from_codec(source: Source, point: Point, coded: Coded) -> Pixels:
@@ -273,6 +319,7 @@ def _entry(source: Source, point: Point, given: Pixels) -> tuple[Entry, Pixels]:
     entry = {
         "data": np.frombuffer(data, np.uint8),
         "decoded": _digest(pixels),
+        "original": np.frombuffer(bytes.fromhex(source.picture.sha256), np.uint8),
         **_fidelity(source.pixels, pixels),
         "encode_seconds": np.array(encoding),
         "decode_seconds": np.array(decoding),

@@ -1,7 +1,9 @@
 """How the plan is carried out: units of work, wherever they run, losing no result."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -14,8 +16,9 @@ from bench.sweep.failures import Failed
 from bench.sweep.looked import Views
 from bench.sweep.plan import CHUNK, Experiment
 from bench.sweep.unit import Failure, Unit, UnitResult, measure, remembered
+from bench.sweep.watchdog import noted
 from bench.sweep.workers import Workers
-from bench.sweep.workshop import Counts, Setup
+from bench.sweep.workshop import Counts, Setup, workshop
 
 Progress = Callable[[str, int], Callable[[int, str], None]]
 """(what is done, how many steps) → a function that is told of steps done, and what to say of it."""
@@ -30,6 +33,8 @@ FIRST = 8
 DIED = Failed(
     "worker", "the worker process that had it ended (out of memory, or a crash in a decoder)"
 )
+TELL, LONG = 10.0, 300.0
+"""Seconds between two looks at how long units run, and from when on that is told."""
 
 
 def _by_point(unit: Unit) -> list[Unit]:
@@ -39,6 +44,25 @@ def _by_point(unit: Unit) -> list[Unit]:
 def steps(unit: Unit) -> int:
     """Pictures to look at, as progress counts them."""
     return (unit.stop - unit.start) * max(1, len(unit.points))
+
+
+def _indices(unit: Unit) -> list[int]:
+    return [i for i in range(unit.start, unit.stop) if i not in unit.skip]
+
+
+def _named(experiment: int, index: int) -> str:
+    """A picture, in notes of processes that it ends."""
+    return f"{experiment}/{index}"
+
+
+def _limited(setup: Setup, unit: Unit) -> UnitResult:
+    """`measure`, in a process that says which picture took too long."""
+    watchdog = workshop(setup).watchdog
+    if watchdog is None:
+        return measure(setup, unit)
+    left = _indices(unit)
+    with watchdog.looking_at(_named(unit.experiment, left[0]) if len(left) == 1 else None):
+        return measure(setup, unit)
 
 
 class Run:
@@ -55,12 +79,14 @@ class Run:
         self.experiments = list(experiments)
         self.counts = Counts(Counter(coded=0, predicted=0), Counter(coded=0, predicted=0))
         self.failures: list[manifest.Failure] = []
-        self._measure = partial(measure, setup)
+        self._measure = partial(_limited, setup)
         self._remembered = partial(remembered, setup)
         self._cache = Cache(setup.cache)
         self._workers = workers
         self._progress = progress
         self._max_failures = max_failures
+        self._notes = setup.notes
+        self._said = ""
 
     def clean(self, number: int) -> Iterator[UnitResult]:
         """The uncompressed pictures of an experiment, in any order."""
@@ -106,20 +132,39 @@ class Run:
     def _stream(
         self, units: list[Unit], advance: Callable[[int, str], None]
     ) -> Iterator[UnitResult]:
-        for result in self._workers.stream(self._measure, units, self._without_culprits):
-            for key, entry in result.entries.items():
-                self._cache.put(key, entry)
-            yield self._taken(result, advance)
+        with self._told(advance):
+            for result in self._workers.stream(self._measure, units, self._without_culprits):
+                for key, entry in result.entries.items():
+                    self._cache.put(key, entry)
+                yield self._taken(result, advance)
+
+    @contextmanager
+    def _told(self, advance: Callable[[int, str], None]) -> Iterator[None]:
+        """Progress is told while no unit comes back, too, and for how long the oldest has run."""
+        over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(TELL):
+                seconds = self._workers.oldest()
+                old = [f"oldest unit: {seconds / 60:.0f} min"]
+                advance(0, ", ".join([self._said] * bool(self._said) + old * (seconds > LONG)))
+
+        threading.Thread(target=tell, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def _taken(self, result: UnitResult, advance: Callable[[int, str], None]) -> UnitResult:
         self.counts.add(result.counts)
         self._note(self.experiments[result.unit.experiment], result)
-        advance(steps(result.unit), f"{100 * self.counts.share():.0f} % from the cache")
+        self._said = f"{100 * self.counts.share():.0f} % from the cache"
+        advance(steps(result.unit), self._said)
         return result
 
     def _without_culprits(self, unit: Unit) -> UnitResult:
         """Of a unit that ends the process that has it: without the images that do so alone."""
-        everything = frozenset(range(unit.start, unit.stop)) - unit.skip
+        everything = frozenset(_indices(unit))
         bad = frozenset(
             i
             for i in sorted(everything)
@@ -129,8 +174,15 @@ class Run:
         if result is None:
             bad = everything
             result = UnitResult(unit, [None] * (unit.stop - unit.start))
-        result.failures += [Failure(i, None, None, None, DIED) for i in sorted(bad)]
+        result.failures += [
+            Failure(i, None, None, None, self._reason(unit.experiment, i)) for i in sorted(bad)
+        ]
         return result
+
+    def _reason(self, experiment: int, index: int) -> Failed:
+        """Why a picture ended the process that had it."""
+        said = noted(self._notes, _named(experiment, index))
+        return Failed(*said) if said else DIED
 
     # --- failures ---------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ LONGEST = 300
 
 @dataclass(frozen=True)
 class Failed:
-    """In place of a result. `stage`: load, view, preprocess, encode, decode, postprocess, predict
-    or worker."""
+    """In place of a result. `stage`: load, view, preprocess, encode, decode, postprocess, lpips,
+    predict or worker."""
 
     stage: str
     error: str

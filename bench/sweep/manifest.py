@@ -60,6 +60,7 @@ def started(
         versions=installed(),
         git=_git(),
         device=_device(device),
+        lpips=next((e.lpips.fingerprint for e in experiments if e.lpips), {}),
     )
 
 

@@ -33,6 +33,7 @@ from bench.preprocessors import Preprocessor
 from bench.results.manifest import Pilot
 from bench.results.names import rate_label
 from bench.sweep import cache
+from bench.sweep.perceptual import Lpips
 from bench.tasks import TASKS, Agreement, Scored
 
 UNTRAINED = "random weights, so the numbers mean nothing:"
@@ -156,6 +157,8 @@ class Experiment:
     choose."""
     pilot: Pilot | None = None
     """How they were chosen."""
+    lpips: Lpips | None = None
+    """Where that is measured, too."""
 
     @property
     def task(self) -> Scored[Any, Any]:
@@ -376,6 +379,8 @@ def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[E
     seen = set()
     coded_before: set[tuple[str, str, str]] = set()
     # Cheap refusals of every experiment come before the first data set is read.
+    file = config.fidelity.lpips if config.fidelity else None
+    lpips = None if file is None else Lpips(file, device)
     parts = [
         (e, _points(e, device), [_model(m, e.task, e.dataset.view, device) for m in e.models])
         for e in config.experiments
@@ -404,7 +409,7 @@ def plan(config: BenchConfig, device: torch.device, limit: int | None) -> list[E
         limited = limit is not None and limit < len(dataset.samples)
         if limited:
             dataset = dataset.first(limit or 0)
-        planned_here = Experiment(experiment, dataset, limited, planned, points, wider)
+        planned_here = Experiment(experiment, dataset, limited, planned, points, wider, lpips=lpips)
         _ = planned_here.task  # refuses a data set that the task cannot be scored on
         experiments.append(planned_here)
     return experiments

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,25 +162,29 @@ class Predictor:
         if not pictures:
             return {}
         _ = self._network  # what cannot be built stops the run, not an image after the other
+        limit = self._shop.limit("predict", len(pictures))
         with stage("predict"):
-            found, seconds = self._shop.on_device(lambda: self._asked(pictures))
+            found, seconds = self._shop.on_device(lambda: self._asked(pictures, limit))
         share = seconds / len(pictures)
         return {
             i: self._usable(prediction, loss, share)
             for i, (prediction, loss) in zip(pictures, found, strict=True)
         }
 
-    def _asked(self, pictures: dict[int, Pixels]) -> tuple[list[tuple[Any, float | None]], float]:
+    def _asked(
+        self, pictures: dict[int, Pixels], limit: AbstractContextManager[None]
+    ) -> tuple[list[tuple[Any, float | None]], float]:
         """Prediction and own loss of each picture, and the seconds of all."""
         started = time.perf_counter()
         network, images, viewed = self._network, list(pictures.values()), self._model.viewed
         giver = giver_of_losses(network) if self._scored else None
         found: list[tuple[Any, float | None]]
-        if giver is None:
-            found = [(prediction, None) for prediction in network.predict(images, viewed)]
-        else:
-            targets = [self._targets[i] for i in pictures]
-            found = [*predicted_with_losses(network, giver, images, targets, viewed)]
+        with limit:
+            if giver is None:
+                found = [(prediction, None) for prediction in network.predict(images, viewed)]
+            else:
+                targets = [self._targets[i] for i in pictures]
+                found = [*predicted_with_losses(network, giver, images, targets, viewed)]
         if len(found) != len(images):
             raise ValueError(f"{len(found)} predictions of {len(images)} images")
         return found, time.perf_counter() - started

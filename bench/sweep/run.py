@@ -42,8 +42,10 @@ CODED = pa.schema(
         ("psnr", pa.float64()),
         ("ms_ssim", pa.float64()),
         ("qp", pa.int64()),
+        ("lpips", pa.float64()),
     ]
 )
+MEASURED = ("bits", "width", "height", "psnr", "ms_ssim", "lpips")
 SPENT = pa.schema(
     [
         ("index", pa.int64()),
@@ -135,7 +137,7 @@ def _images(experiment: Experiment, rows: pa.Table) -> pd.DataFrame:
             "image": [samples[i].name for i in table["index"]],
             "method": [points[p].method for p in table["point"]],
             "qp": [points[p].qp for p in table["point"]],
-            **{name: table[name] for name in ("bits", "width", "height", "psnr", "ms_ssim")},
+            **{name: table[name] for name in MEASURED},
         }
     )
 

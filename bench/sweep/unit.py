@@ -8,6 +8,7 @@ the same plan. The chunks follow the data set's order alone, so that neither wha
 where a unit runs changes a number.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from bench.datasets.views import native
 from bench.sweep.cache import Carried, Entry, Known, MissingError
-from bench.sweep.coding import Coded, Pixels, Source, code, decoded
+from bench.sweep.coding import Coded, Pixels, Source, code, decoded, perceptual
 from bench.sweep.failures import Failed, ImageError
 from bench.sweep.looked import Looked, Views
 from bench.sweep.plan import Answer, Experiment, PlannedModel, Point
@@ -69,6 +70,8 @@ class CodedRow:
     ms_ssim: float
     qp: int
     """With which it was coded."""
+    lpips: float
+    """NaN where it is not asked for."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,16 @@ def _measured(shop: Workshop, unit: Unit) -> UnitResult:
     return chunk.result
 
 
+@dataclass(frozen=True)
+class _One:
+    """What became of one picture at one operating point."""
+
+    outcome: Coded | Failed
+    lpips: float
+    """NaN where it is not asked for."""
+    counts: Counts
+
+
 class _Chunk:
     def __init__(self, shop: Workshop, experiment: Experiment, unit: Unit) -> None:
         self._shop, self._experiment = shop, experiment
@@ -164,8 +177,7 @@ class _Chunk:
             clean = {m: self._references(m, sources) for m in models}
             for place in self.result.unit.points:
                 point = self._experiment.points[place]
-                with self._shop.coding:
-                    coded = self._coded(models[0], place, sources)
+                coded = self._coded(models[0], place, sources)
                 hashes = {i: c.delivered_sha256 for i, c in coded.items()}
                 for model in models:
                     read = _decoder(sources, point, coded)
@@ -176,19 +188,29 @@ class _Chunk:
         self, model: PlannedModel, place: int, sources: dict[int, Source]
     ) -> dict[int, Coded]:
         point, coded = self._experiment.points[place], {}
-        for i, source in sources.items():
-            try:
-                coded[i] = c = code(source, point, self.result.counts)
-            except ImageError as error:
-                self._fail(i, model if model.viewed else None, point, error.failed)
+        made = self._shop.coded(lambda source: self._one(source, point), sources.values())
+        for (i, source), one in zip(sources.items(), made, strict=True):
+            self.result.counts.add(one.counts)
+            if isinstance(one.outcome, Failed):
+                self._fail(i, model if model.viewed else None, point, one.outcome)
                 continue
+            coded[i] = c = one.outcome
             shape = source.picture.width, source.picture.height
-            row = CodedRow(i, model.view, place, c.bits, *shape, c.psnr, c.ms_ssim, c.qp)
+            row = CodedRow(i, model.view, place, c.bits, *shape, c.psnr, c.ms_ssim, c.qp, one.lpips)
             self.result.coded.append(row)
             self.result.costs += [
                 Spent(i, model.view, place, step, seconds) for step, seconds in c.seconds.items()
             ]
         return coded
+
+    def _one(self, source: Source, point: Point) -> _One:
+        counts, lpips = Counts(), self._experiment.lpips
+        try:
+            coded = code(source, point, counts)
+            apart = perceptual(lpips, source, point, coded, counts) if lpips else math.nan
+        except ImageError as error:
+            return _One(error.failed, math.nan, counts)
+        return _One(coded, apart, counts)
 
     def _references(self, model: PlannedModel, sources: dict[int, Source]) -> dict[int, Answer]:
         """What a model says of the uncompressed pictures, where that stands for ground truth."""

@@ -1,15 +1,20 @@
 """Where units run: threads or processes of this machine, or a Dask cluster."""
 
+import contextlib
 import os
+import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from bench.errors import BenchError
@@ -19,6 +24,17 @@ from bench.sweep.workshop import Setup
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LOOK, UNNOTICED = 5.0, 60.0
+"""Seconds between two looks at the worker processes, and in which the death of one is noticed."""
+IDLE = 300
+"""Seconds after which a worker process without work ends."""
+TEAMS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that say how many threads a library may have in a worker process."""
+
+
+class _StalledError(BenchError):
+    """Of worker processes from which nothing can come any more."""
+
 
 class Workers(Protocol):
     """Where units run."""
@@ -26,6 +42,10 @@ class Workers(Protocol):
     @property
     def in_flight(self) -> int:
         """Units at once."""
+        ...
+
+    def oldest(self) -> float:
+        """Seconds since the oldest unit that is in flight was handed out; 0 without any."""
         ...
 
     def stream(
@@ -49,22 +69,71 @@ def opened(backend: str, jobs: int, scheduler: str | None, setup: Setup) -> Iter
     if backend == "dask":
         with cluster.opened(scheduler, jobs, setup) as there:
             yield there
+    elif backend == "loky":
+        yield Processes(jobs)
     else:
-        yield Local(jobs, backend)
+        yield Threads(jobs)
 
 
 @dataclass(frozen=True)
-class Local:
-    """Threads or processes of this machine, through joblib."""
+class Threads:
+    """Of this process, through joblib."""
 
     jobs: int
-    backend: str
+    _since: dict[int, float] = field(default_factory=dict)
+    """Number of an item in flight → when it was handed out."""
 
     @property
     def in_flight(self) -> int:
-        """In threads more than there are cores: while some wait for the network, which takes one at
-        a time, the others keep the cores busy with coding."""
-        return 2 * self.jobs + 2 if self.backend == "threading" else self.jobs
+        """More than there are cores: while some wait for the network, which takes one at a time,
+        the others keep the cores busy with coding."""
+        return 2 * self.jobs + 2
+
+    def oldest(self) -> float:
+        return cluster.longest(self._since)
+
+    def stream(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        lost: Callable[[Item], Result],
+    ) -> Iterator[Result]:
+        """Results as they come, in any order."""
+        self._since.clear()
+
+        def numbered(number: int, item: Item) -> tuple[int, Result]:
+            return number, function(item)
+
+        def calls() -> Iterator[Any]:
+            for number, item in enumerate(items):
+                self._since[number] = time.monotonic()
+                yield delayed(numbered)(number, item)
+
+        n = self.in_flight
+        parallel = Parallel(n, backend="threading", return_as="generator_unordered", pre_dispatch=n)
+        for number, result in parallel(calls()):
+            del self._since[number]
+            yield result
+
+    def alone(self, function: Callable[[Item], Result], item: Item) -> Result | None:
+        return function(item)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Of this machine, loky's. joblib would wait for ever where the death of one goes unnoticed,
+    and with one job it would take none."""
+
+    jobs: int
+    _since: dict[Any, float] = field(default_factory=dict)
+    """Future of an item in flight → when it was handed out."""
+
+    @property
+    def in_flight(self) -> int:
+        return self.jobs
+
+    def oldest(self) -> float:
+        return cluster.longest(self._since)
 
     def stream(
         self,
@@ -77,55 +146,92 @@ class Local:
         A process that dies takes the items in flight with it. Which of them killed it nobody knows,
         so each of these runs alone, and one that kills its process again has the result `lost`.
         """
-        waiting = dict(enumerate(items))
-        while waiting:
-            taken: list[int] = []
-            try:
-                for number, result in self._parallel(function, waiting, taken):
-                    del waiting[number]
-                    yield result
-            except TerminatedWorkerError:
-                for number in [n for n in taken if n in waiting]:
-                    item = waiting.pop(number)
+        waiting, flying = deque(items), dict[Future[Result], Item]()
+
+        def top_up() -> None:
+            while waiting and len(flying) < self.in_flight:
+                item = waiting.popleft()
+                flying[self._handed_out(function, item)] = item
+
+        try:
+            top_up()
+            while flying:
+                outcomes = [(flying.pop(f), self._result(f)) for f in self._finished(flying)]
+                suspects = [item for item, found in outcomes if found is None]
+                if suspects:  # the others in flight are lost, too
+                    suspects += flying.values()
+                    self._forget(flying)
+                else:
+                    top_up()
+                yield from (found for _, found in outcomes if found is not None)
+                for item in suspects:
                     survived = self.alone(function, item)
                     yield lost(item) if survived is None else survived
-            except BrokenProcessPool as error:
-                raise BenchError(
-                    f"worker processes cannot take this work ({error.__cause__ or error}); use "
-                    "--backend threading"
-                ) from error
+                top_up()
+        except _StalledError:
+            flying.clear()  # nobody is there to be told
+            raise
+        finally:
+            if flying:
+                self._forget(flying)
+                self._executor().shutdown(wait=False, kill_workers=True)
 
     def alone(self, function: Callable[[Item], Result], item: Item) -> Result | None:
         """None where the process that had it died."""
-        call = delayed(partial(_beside_its_parent, os.getpid(), function))
+        future = self._handed_out(function, item)
+        self._finished([future])
+        return self._result(future)
+
+    def _forget(self, flying: dict[Future[Result], Item]) -> None:
+        for future in flying:
+            future.cancel()
+            self._since.pop(future, None)
+        flying.clear()
+
+    def _executor(self) -> Any:
+        """What there is, or a new one where it is broken."""
+        threads = str(max(1, cpu_count() // self.jobs))
+        teams = {name: os.environ.get(name, threads) for name in TEAMS}
+        return get_reusable_executor(max_workers=self.jobs, timeout=IDLE, env=teams)
+
+    def _handed_out(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+        call = partial(_beside_its_parent, os.getpid(), function)
         try:
-            # With one job joblib would run it here, and two give it a process of its own.
-            found: Result = Parallel(n_jobs=2, backend=self.backend)([call(item)])[0]
-            return found
+            future: Future[Result] = self._executor().submit(call, item)
+        except TerminatedWorkerError:  # it broke a moment ago
+            future = self._executor().submit(call, item)
+        self._since[future] = time.monotonic()
+        return future
+
+    def _result(self, future: Future[Result]) -> Result | None:
+        """None where the process that had it died. Raises BenchError."""
+        self._since.pop(future, None)
+        try:
+            return future.result()
         except TerminatedWorkerError:
             return None
+        except BrokenProcessPool as error:
+            raise BenchError(
+                f"worker processes cannot take this work ({error.__cause__ or error}); use "
+                "--backend threading"
+            ) from error
 
-    def _parallel(
-        self, function: Callable[[Item], Result], items: dict[int, Item], taken: list[int]
-    ) -> Iterator[tuple[int, Result]]:
-        call = delayed(partial(_numbered, os.getpid(), function))
-
-        def calls() -> Iterator[Any]:
-            for number, item in list(items.items()):
-                taken.append(number)
-                yield call(number, item)
-
-        n = self.in_flight
-        parallel = Parallel(
-            n, backend=self.backend, return_as="generator_unordered", pre_dispatch=n
-        )
-        return iter(parallel(calls()))
-
-
-def _numbered(
-    parent: int, function: Callable[[Item], Result], number: int, item: Item
-) -> tuple[int, Result]:
-    return number, _beside_its_parent(parent, function, item)
+    def _finished(self, futures: Any) -> list[Future[Any]]:
+        """At least one. Raises BenchError where none can come any more."""
+        executor, unnoticed = self._executor(), 0.0
+        while not (done := wait(futures, LOOK, FIRST_COMPLETED).done):
+            processes = list((executor._processes or {}).values())
+            unnoticed = unnoticed + LOOK if not all(p.is_alive() for p in processes) else 0.0
+            if unnoticed > UNNOTICED:
+                for process in processes:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
+                raise _StalledError(
+                    "a worker process died in the midst of handing over a result, and the others "
+                    "wait for it. What was measured is kept: start the program anew with the same "
+                    "command"
+                )
+        return list(done)
 
 
 _watched = False

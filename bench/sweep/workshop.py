@@ -3,14 +3,17 @@
 import copy
 import ctypes
 import hashlib
+import itertools
+import multiprocessing
 import os
 import platform
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +21,17 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
-from joblib import cpu_count
 
 from bench.config import BenchConfig
 from bench.errors import BenchError
 from bench.sweep import versions
 from bench.sweep.cache import PARTIAL, Cache, Carried, Entry
+from bench.sweep.limits import NONE, Limits
 from bench.sweep.plan import Experiment, plan
+from bench.sweep.watchdog import Watchdog
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,18 @@ class Setup:
     versions: dict[str, str]
     data: tuple[str, ...]
     """The hash of every experiment's annotations: a process that sees other data says so."""
+    limits: Limits = NONE
 
     @cached_property
     def key(self) -> str:
-        parts = (self.config.model_dump_json(), self.device, self.limit, self.cache, self.mark)
+        config = self.config.model_dump_json()
+        parts = (config, self.device, self.limit, self.cache, self.mark, self.limits)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    @property
+    def notes(self) -> Path:
+        """The file of the mark: processes that end themselves leave a line in it (watchdog.py)."""
+        return self.cache / PARTIAL / self.mark
 
 
 @dataclass
@@ -74,35 +86,66 @@ _thread = threading.local()
 
 class Workshop:
     def __init__(
-        self, experiments: list[Experiment], cache: Cache, device: str, coders: int
+        self,
+        experiments: list[Experiment],
+        cache: Cache,
+        device: str,
+        coders: int,
+        watchdog: Watchdog | None = None,
     ) -> None:
         _keep_freed_memory()
         self.experiments = experiments
         self.cache = cache
+        self.watchdog = watchdog
         self._on_gpu = device != "cpu"
         self._kept: dict[Hashable, Any] = {}
         self._making = threading.RLock()
         self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
-        self.coding = threading.BoundedSemaphore(coders)
-        """To hold while pictures are coded: more at once than there are cores only wait for each
-        other, and then all for the network."""
+        # Pictures are coded by as many threads as there are cores for them, however many units are
+        # in flight, in the order of the units: so that one is ready for the network early, and the
+        # last ones keep all cores busy.
+        self._coders: ThreadPoolExecutor | None = ThreadPoolExecutor(coders, "coder")
         # One thread makes all calls of task models: one at a time on a device, and one team of
         # OpenMP's threads however many units are in flight.
         threads = torch.get_num_threads()
         self._turn = ThreadPoolExecutor(1, "network", lambda: torch.set_num_threads(threads))
 
     def with_cache(self, cache: Cache) -> "Workshop":
-        """The same plan and networks over another cache."""
+        """The same plan and networks over another cache, in the thread of the caller alone."""
         other = copy.copy(self)
         other.cache = cache
+        other._coders = None
         return other
 
     def close(self) -> None:
         self._turn.shutdown(wait=False)
+        if self._coders:
+            self._coders.shutdown(wait=False, cancel_futures=True)
+
+    def coded(self, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Results in the order of the items, one picture each, from the threads that code."""
+        if self._coders is None:
+            return [call(item) for item in items]
+
+        def one(context: Context, item: T) -> tuple[R, dict[str, Entry]]:
+            found = context.run(call, item)
+            return found, self.cache.taken() if isinstance(self.cache, Carried) else {}
+
+        results = []
+        contexts = (copy_context() for _ in itertools.count())
+        for found, entries in self._coders.map(one, contexts, items):
+            for key, entry in entries.items():
+                self.cache.put(key, entry)  # they go with this thread's unit
+            results.append(found)
+        return results
 
     def on_device(self, call: Callable[[], T]) -> T:
         """The call of a task model, in its turn."""
         return self._turn.submit(call).result()
+
+    def limit(self, stage: str, pictures: int) -> AbstractContextManager[None]:
+        """To enter for as long as a call for so many pictures takes, in whichever thread."""
+        return self.watchdog.call(stage, pictures) if self.watchdog else nullcontext()
 
     def filtered(self, call: Callable[[], T]) -> T:
         """The call of a preprocessor: on a CPU it goes with the coding, one core for each."""
@@ -171,6 +214,7 @@ def opened(
     limit: int | None,
     cache: Cache,
     coders: int,
+    limits: Limits = NONE,
 ) -> Iterator[Setup]:
     """Of a sweep that this process has planned; units that run in it share the plan, and at most
     `coders` of them code at once."""
@@ -185,6 +229,7 @@ def opened(
             mark,
             versions.here(),
             tuple(e.dataset.annotations_sha256 for e in experiments),
+            limits,
         )
         with _lock:
             _opened[setup.key] = Workshop(experiments, cache, device.type, coders)
@@ -217,16 +262,21 @@ def workshop(setup: Setup) -> Workshop:
                         f"data set {e.dataset.name} has other images or annotations on this worker "
                         f"({e.config.dataset.root}) than where the run was started"
                     )
-            cache = Cache(setup.cache) if sees_cache(setup) else Carried()
+            sees = sees_cache(setup)
+            cache = Cache(setup.cache) if sees else Carried()
+            seconds = setup.limits.timeout
+            watchdog = Watchdog(seconds, setup.notes if sees else None) if seconds else None
+            experiments = setup.limits.applied(experiments, watchdog)
             while _built:
                 _built.popitem()[1].close()
-            _built[setup.key] = Workshop(experiments, cache, setup.device, cpu_count())
+            coders = _threads_here()
+            _built[setup.key] = Workshop(experiments, cache, setup.device, coders, watchdog)
         return _built[setup.key]
 
 
 def sees_cache(setup: Setup) -> bool:
     """Whether this process has the folder of the cache, and not another one of that name."""
-    return (setup.cache / PARTIAL / setup.mark).is_file()
+    return setup.notes.is_file()
 
 
 def device_here(kind: str) -> torch.device:
@@ -240,15 +290,25 @@ def device_count(kind: str) -> int:
     return torch.cuda.device_count() if kind == "cuda" else 0
 
 
-def _number() -> int:
-    """Of a worker process among its kind: its name ends in it, or Dask knows it."""
-    import multiprocessing
-
+def _dask_worker() -> Any:
+    """None in a process that is none."""
     try:
         from distributed import get_worker
 
-        name = str(get_worker().name)
+        return get_worker()
     except (ImportError, ValueError):
-        name = multiprocessing.current_process().name
+        return None
+
+
+def _threads_here() -> int:
+    """Units at once in this worker process: one, unless Dask gives it more."""
+    worker = _dask_worker()
+    return int(worker.state.nthreads) if worker else 1
+
+
+def _number() -> int:
+    """Of a worker process among its kind: its name ends in it, or Dask knows it."""
+    worker = _dask_worker()
+    name = str(worker.name) if worker else multiprocessing.current_process().name
     digits = name.rpartition("-")[2]
     return int(digits) if digits.isdigit() else 0

@@ -3,6 +3,7 @@
 import copy
 import csv
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ LOG_EVERY = 50
 LOCK = ".rabench.lock"
 RESULTS = ("checkpoint.pt", "weights.safetensors", "controls.yaml")
 """What a training writes that took it long."""
+VERSION = 1
+"""Of checkpoint.pt; the first ones did not say it."""
 CHECKPOINT = (
     "network",
     "optimiser",
@@ -71,15 +74,31 @@ def claimed(out: Path, resume: bool) -> Iterator[None]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises ConfigError for a file that is none of this loop's."""
+    """Raises ConfigError for a file that is none of this loop's; nothing in it is run."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return {key: state[key] for key in CHECKPOINT}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError("it holds no dictionary")
+        found = state.get("version", VERSION)
+        lacking = [key for key in CHECKPOINT if key not in state]
+    except pickle.UnpicklingError as error:
+        why = "it holds Python objects, of which none is made here, or is no file of torch's"
+        raise _not_resumed(path, why) from error
     except Exception as error:  # whatever torch raises on damaged bytes
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(
-            f"{path}: cannot be resumed from ({why}); delete it to start again"
-        ) from error
+        raise _not_resumed(path, (str(error) or type(error).__name__).splitlines()[0]) from error
+    if found != VERSION:
+        why = f"it is of version {found!r}, and this rabench reads {VERSION}: go on with the one"
+        raise _not_resumed(path, f"{why} that wrote it")
+    if lacking:
+        raise _not_resumed(path, f"it has no {', '.join(lacking)}")
+    return {key: state[key] for key in CHECKPOINT}
+
+
+def _not_resumed(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"{path}: cannot be resumed from ({why}); it should be what `train` wrote there. Delete it "
+        "to start again"
+    )
 
 
 def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -126,18 +145,23 @@ class _State:
         return cls(network, optimiser, schedule, averaged, copy.deepcopy(network.state_dict()))
 
     def read(self, checkpoint: Path) -> None:
-        """Raises ConfigError for a file that is none of this loop's."""
+        """Raises ConfigError for a file that is none of this loop's, or of another training's."""
         kept = _read_checkpoint(checkpoint)
-        self.network.load_state_dict(kept["network"])
-        self.optimiser.load_state_dict(kept["optimiser"])
-        self.schedule.load_state_dict(kept["schedule"])
-        self.averaged.load_state_dict(kept["averaged"])
+        try:
+            self.network.load_state_dict(kept["network"])
+            self.optimiser.load_state_dict(kept["optimiser"])
+            self.schedule.load_state_dict(kept["schedule"])
+            self.averaged.load_state_dict(kept["averaged"])
+            torch.set_rng_state(kept["rng"])
+        except Exception as error:  # whatever torch raises on what does not fit
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise _not_resumed(checkpoint, f"it is of another network or config: {why}") from error
         self.best, self.best_score = kept["best"], kept["best_score"]
-        torch.set_rng_state(kept["rng"])
         self.step = kept["step"]
 
     def save(self, checkpoint: Path) -> None:
         kept = {
+            "version": VERSION,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),

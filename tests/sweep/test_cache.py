@@ -192,3 +192,14 @@ def test_a_mark_is_seen_in_its_own_folder_alone(tmp_path: Path) -> None:
     with cache.marked() as mark:
         assert (tmp_path / "one" / PARTIAL / mark).is_file()
     assert not (tmp_path / "one" / PARTIAL / mark).exists()
+
+
+def test_what_an_older_format_cached_is_not_taken(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The format is part of every key, so nothing is misread, nor taken for damage."""
+    monkeypatch.setattr(caches, "FORMAT", caches.FORMAT - 1)
+    stored(cache)
+    monkeypatch.undo()
+    assert cache.get(key("test", name="a")) is None
+    assert caches.examine(cache.folder, read=True).damaged == []

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -153,6 +155,37 @@ def test_a_worker_with_other_data_is_refused(
             cluster.opened(scheduler, 2, other),
         ):
             pass
+
+
+SCHEDULER = """
+import time
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    there = LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False,
+        protocol="tcp", host="127.0.0.1",
+    )
+    print(there.scheduler_address, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_scheduler_that_falls_silent_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is frozen, so that its connections stay."""
+    monkeypatch.setattr(cluster, "SILENT", 2.0)
+    process = subprocess.Popen([sys.executable, "-c", SCHEDULER], stdout=subprocess.PIPE, text=True)
+    try:
+        address = process.stdout.readline().strip()
+        with distributed.Client(address, timeout=15) as client:
+            found = cluster.Cluster(client).stream(abs, range(50), lambda n: -n)
+            next(found)
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(BenchError, match="scheduler has not answered for 2 s"):
+                list(found)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_scheduler_that_does_not_answer_is_refused(

@@ -240,6 +240,57 @@ def test_fidelity_is_that_of_its_own_original(planned: Experiment, source: Sourc
         assert code(each, gray, Counts()).psnr == pytest.approx(psnr(each.pixels, flat))
 
 
+class Flattened:
+    """What every picture looks like to a codec behind it: the same."""
+
+    def __call__(self, rgb: np.ndarray, qp: int) -> np.ndarray:
+        return np.full(rgb.shape, 128, np.uint8)
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"preprocessor": "flattened"}
+
+
+def test_fidelity_is_that_of_its_own_original_before_a_preprocessor(
+    planned: Experiment, source: Source, cache: Cache
+) -> None:
+    """Two pictures that a preprocessor makes equal share the bits, and no fidelity; nor does the
+    picture that it makes of them, where that is an original, too."""
+    plain = point(planned, "plain")
+    flat = np.full(source.pixels.shape, 128, np.uint8)
+    other = planned.dataset.samples[1]
+    originals = [source.pixels, other.load(), flat]
+    kept = []
+    for rgb in originals:
+        picture = Picture(pixels_sha256(rgb), rgb.shape[1], rgb.shape[0])
+        kept.append(Source(other, lambda _, rgb=rgb: rgb, picture, source.shop))
+    counts = Counts()
+    filtered = replace(plain, preprocessor=Flattened())
+    for each, at in zip(kept, (filtered, filtered, plain), strict=True):
+        for _ in range(2):  # fresh, and from the cache
+            found = code(each, at, counts)
+            assert found.psnr == psnr(each.pixels, decoded(each, at, found))
+            assert found.ms_ssim == ms_ssim(each.pixels, decoded(each, at, found))
+    assert counts.computed["coded"] == 1
+    assert (counts.computed["fidelity"], counts.cached["fidelity"]) == (2, 2)
+
+
+def test_entries_that_do_not_say_of_which_original_they_are_are_compared_again(
+    planned: Experiment, source: Source, cache: Cache
+) -> None:
+    """As those of older versions; nothing is coded again."""
+    plain = point(planned, "plain")
+    fresh = code(source, plain, Counts())
+    entry = cache.get(fresh.key)
+    assert entry is not None
+    del entry["original"]
+    cache.put(fresh.key, entry | {"psnr": np.array(1.0)})
+    for computed in (1, 0):
+        counts = Counts()
+        assert code(source, plain, counts) == replace(fresh, pixels=None)
+        assert counts.computed["coded"] == 0
+        assert counts.computed["fidelity"] == computed
+
+
 def test_pixels_that_do_not_come_again_are_no_measurement(
     planned: Experiment, source: Source
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.sweep.workers import Local
+from bench.sweep.workers import Processes, Threads, Workers
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,20 +28,21 @@ def lost(n: int) -> int:
     return -n
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_every_item_has_its_result(backend: str) -> None:
-    found = Local(2, backend).stream(square, range(20), lost)
+@pytest.mark.parametrize("workers", [Threads(2), Processes(2), Processes(1)])
+def test_every_item_has_its_result(workers: Workers) -> None:
+    found = workers.stream(square, range(20), lost)
     assert sorted(found) == [n * n for n in range(20)]
+    assert workers.oldest() == 0
 
 
 def test_an_item_that_kills_its_worker_costs_that_item() -> None:
-    found = Local(2, "loky").stream(fatal_at_multiples_of_five, range(1, 12), lost)
+    found = Processes(2).stream(fatal_at_multiples_of_five, range(1, 12), lost)
     assert sorted(found) == [-10, -5, *(n for n in range(1, 12) if n % 5)]
 
 
 PARENT = """
 import sys, time
-from bench.sweep.workers import Local
+from bench.sweep.workers import Processes
 
 def slow(n):
     import os, time
@@ -49,7 +50,7 @@ def slow(n):
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(Local(2, "loky").stream(slow, range(4), None))
+    list(Processes(2).stream(slow, range(4), None))
 """
 
 
@@ -72,6 +73,52 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(alive, workers))
+
+
+HALF_A_RESULT = """
+import os
+import signal
+from multiprocessing.connection import Connection
+
+from bench.errors import BenchError
+from bench.sweep import workers
+
+def half(self, data, write=None):
+    os.write(self.fileno(), bytes(data)[: len(data) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def fatal_at_three(n):
+    if n == 3:
+        Connection._send = half
+    return n
+
+if __name__ == "__main__":
+    workers.LOOK, workers.UNNOTICED = 0.2, 1.0
+    try:
+        for n in workers.Processes(2).stream(fatal_at_three, range(40), None):
+            print(n)
+    except BenchError as error:
+        print(error, flush=True)
+        os._exit(2)
+"""
+
+
+def test_a_worker_that_dies_with_half_a_result_written_does_not_hold_up_the_run(
+    tmp_path: Path,
+) -> None:
+    """The others wait for its turn at the pipe, and this process for the other half."""
+    script = tmp_path / "script.py"
+    script.write_text(HALF_A_RESULT)
+    done = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "died in the midst of handing over a result" in done.stdout
 
 
 def alive(pid: int) -> bool:
