@@ -169,7 +169,7 @@ class Setting:
     judge: TaskLoss
     by_loss: Anchor
     by_judge: Anchor
-    where: Where | None
+    where: Where | None = None
     """What a guided network is to guess."""
 
     def curve(self, network: nn.Module) -> Curve:
