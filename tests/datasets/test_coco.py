@@ -522,7 +522,7 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
     for name, reason in [
         ("absent.jpg", "no such image file"),
         ("empty.jpg", "the file is empty"),
-        ("text.jpg", "no known image format"),
+        ("text.jpg", "none of the image formats that are read"),
         (".", "it is a folder"),
     ]:
         with pytest.raises(BenchError, match=reason):

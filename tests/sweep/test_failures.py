@@ -223,7 +223,7 @@ def test_a_fault_in_every_image_stops_at_once_whatever_may_fail(
     out = tmp_path / "results" / "run"
     assert run(config, pictures, out, "--max-failures", "100", "--jobs", "1") == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert re.search(r"bpg at QP 33: all of (16|8) images failed, so the fault is not in", error)
+    assert re.search(r"bpg at QP \d+: all of (16|8) images failed, so the fault is not in", error)
     assert ".png: encode: RuntimeError: no such library" in error
     assert len(calls) < 6 * N
     assert not out.exists()
