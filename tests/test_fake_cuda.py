@@ -26,7 +26,7 @@ from bench.training import npp, task_model
 from bench.training.coding import Anchor
 from bench.training.guided import Guided
 from bench.training.proxy import analytic
-from bench.training.task_loss import Kind, task_loss
+from bench.training.task_loss import Kind, task_loss, where_it_counts
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 MODE = FakeTensorMode(allow_non_fake_inputs=True)
@@ -207,7 +207,8 @@ def test_training_step(library: str, name: str, kind: Kind, targets: list[dict[s
         network = Guided(plain) if targets[0] is FOUND else plain
     anchor = Anchor([30, 35, 40], np.array([3.0, 2, 1]), np.array([1.0, 2, 3]))
     loss: Any = task_loss(kind, seen)
-    setting: Any = npp.Setting(seen, Coder(), [], None, loss, loss, anchor, anchor)  # type: ignore[arg-type]
+    known = seen, Coder(), [], None, loss, loss, anchor, anchor, where_it_counts(seen)
+    setting: Any = npp.Setting(*known)  # type: ignore[arg-type]
     batch = torch.rand(2, 3, 64, 64), torch.tensor([30.0, 40.0]), targets
     costs = list(npp.costs(moved(network), batch, setting, analytic, config))
     assert [cost.device.type for cost in costs] == ["cuda", "cuda"]
