@@ -130,16 +130,6 @@ def _measured(shop: Workshop, unit: Unit) -> UnitResult:
     return chunk.result
 
 
-@dataclass(frozen=True)
-class _One:
-    """What became of one picture at one operating point."""
-
-    outcome: Coded | Failed
-    lpips: float
-    """NaN where it is not asked for."""
-    counts: Counts
-
-
 class _Chunk:
     def __init__(self, shop: Workshop, experiment: Experiment, unit: Unit) -> None:
         self._shop, self._experiment = shop, experiment
@@ -177,7 +167,8 @@ class _Chunk:
             clean = {m: self._references(m, sources) for m in models}
             for place in self.result.unit.points:
                 point = self._experiment.points[place]
-                coded = self._coded(models[0], place, sources)
+                with self._shop.coding:
+                    coded = self._coded(models[0], place, sources)
                 hashes = {i: c.delivered_sha256 for i, c in coded.items()}
                 for model in models:
                     read = _decoder(sources, point, coded)
@@ -188,29 +179,27 @@ class _Chunk:
         self, model: PlannedModel, place: int, sources: dict[int, Source]
     ) -> dict[int, Coded]:
         point, coded = self._experiment.points[place], {}
-        made = self._shop.coded(lambda source: self._one(source, point), sources.values())
-        for (i, source), one in zip(sources.items(), made, strict=True):
-            self.result.counts.add(one.counts)
-            if isinstance(one.outcome, Failed):
-                self._fail(i, model if model.viewed else None, point, one.outcome)
+        for i, source in sources.items():
+            try:
+                c = code(source, point, self.result.counts)
+                lpips = self._lpips(source, point, c)
+            except ImageError as error:
+                self._fail(i, model if model.viewed else None, point, error.failed)
                 continue
-            coded[i] = c = one.outcome
+            coded[i] = c
             shape = source.picture.width, source.picture.height
-            row = CodedRow(i, model.view, place, c.bits, *shape, c.psnr, c.ms_ssim, c.qp, one.lpips)
+            row = CodedRow(i, model.view, place, c.bits, *shape, c.psnr, c.ms_ssim, c.qp, lpips)
             self.result.coded.append(row)
             self.result.costs += [
                 Spent(i, model.view, place, step, seconds) for step, seconds in c.seconds.items()
             ]
         return coded
 
-    def _one(self, source: Source, point: Point) -> _One:
-        counts, lpips = Counts(), self._experiment.lpips
-        try:
-            coded = code(source, point, counts)
-            apart = perceptual(lpips, source, point, coded, counts) if lpips else math.nan
-        except ImageError as error:
-            return _One(error.failed, math.nan, counts)
-        return _One(coded, apart, counts)
+    def _lpips(self, source: Source, point: Point, coded: Coded) -> float:
+        lpips = self._experiment.lpips
+        if lpips is None:
+            return math.nan
+        return perceptual(lpips, source, point, coded, self.result.counts)
 
     def _references(self, model: PlannedModel, sources: dict[int, Source]) -> dict[int, Answer]:
         """What a model says of the uncompressed pictures, where that stands for ground truth."""

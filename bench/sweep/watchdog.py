@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,6 @@ GRACE = 5.0
 EXIT = 124
 """The exit code, as of timeout(1)."""
 
-_PICTURE: ContextVar[str | None] = ContextVar("picture", default=None)
-
 
 class Watchdog:
     """Of one process, whose threads may make several calls at once. `notes`: a file, if the process
@@ -35,20 +32,21 @@ class Watchdog:
         self._seconds, self._notes = seconds, notes
         self._deadlines: dict[object, float] = {}
         self._lock = threading.Lock()
+        self._of_thread = threading.local()
 
     @contextmanager
     def looking_at(self, picture: str | None) -> Iterator[None]:
-        """What this thread, and those that work for it, have before them, where it is one picture
-        alone."""
-        token = _PICTURE.set(picture)
+        """What this thread works on, where it is one picture alone."""
+        self._of_thread.picture = picture
         try:
             yield
         finally:
-            _PICTURE.reset(token)
+            self._of_thread.picture = None
 
     def call(self, stage: str, pictures: int = 1) -> "Call":
         """To enter in whichever thread makes the call."""
-        return Call(self, stage, _PICTURE.get(), self._seconds * pictures)
+        picture = getattr(self._of_thread, "picture", None)
+        return Call(self, stage, picture, self._seconds * pictures)
 
     def begun(self, call: "Call") -> None:
         with self._lock:

@@ -3,17 +3,14 @@
 import copy
 import ctypes
 import hashlib
-import itertools
-import multiprocessing
 import os
 import platform
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
+from joblib import cpu_count
 
 from bench.config import BenchConfig
 from bench.errors import BenchError
@@ -31,7 +29,6 @@ from bench.sweep.plan import Experiment, plan
 from bench.sweep.watchdog import Watchdog
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -101,43 +98,22 @@ class Workshop:
         self._kept: dict[Hashable, Any] = {}
         self._making = threading.RLock()
         self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
-        # Pictures are coded by as many threads as there are cores for them, however many units are
-        # in flight, in the order of the units: so that one is ready for the network early, and the
-        # last ones keep all cores busy.
-        self._coders: ThreadPoolExecutor | None = ThreadPoolExecutor(coders, "coder")
+        self.coding = threading.BoundedSemaphore(coders)
+        """To hold while pictures are coded: more at once than there are cores only wait for each
+        other, and then all for the network."""
         # One thread makes all calls of task models: one at a time on a device, and one team of
         # OpenMP's threads however many units are in flight.
         threads = torch.get_num_threads()
         self._turn = ThreadPoolExecutor(1, "network", lambda: torch.set_num_threads(threads))
 
     def with_cache(self, cache: Cache) -> "Workshop":
-        """The same plan and networks over another cache, in the thread of the caller alone."""
+        """The same plan and networks over another cache."""
         other = copy.copy(self)
         other.cache = cache
-        other._coders = None
         return other
 
     def close(self) -> None:
         self._turn.shutdown(wait=False)
-        if self._coders:
-            self._coders.shutdown(wait=False, cancel_futures=True)
-
-    def coded(self, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """Results in the order of the items, one picture each, from the threads that code."""
-        if self._coders is None:
-            return [call(item) for item in items]
-
-        def one(context: Context, item: T) -> tuple[R, dict[str, Entry]]:
-            found = context.run(call, item)
-            return found, self.cache.taken() if isinstance(self.cache, Carried) else {}
-
-        results = []
-        contexts = (copy_context() for _ in itertools.count())
-        for found, entries in self._coders.map(one, contexts, items):
-            for key, entry in entries.items():
-                self.cache.put(key, entry)  # they go with this thread's unit
-            results.append(found)
-        return results
 
     def on_device(self, call: Callable[[], T]) -> T:
         """The call of a task model, in its turn."""
@@ -269,8 +245,7 @@ def workshop(setup: Setup) -> Workshop:
             experiments = setup.limits.applied(experiments, watchdog)
             while _built:
                 _built.popitem()[1].close()
-            coders = _threads_here()
-            _built[setup.key] = Workshop(experiments, cache, setup.device, coders, watchdog)
+            _built[setup.key] = Workshop(experiments, cache, setup.device, cpu_count(), watchdog)
         return _built[setup.key]
 
 
@@ -290,25 +265,15 @@ def device_count(kind: str) -> int:
     return torch.cuda.device_count() if kind == "cuda" else 0
 
 
-def _dask_worker() -> Any:
-    """None in a process that is none."""
+def _number() -> int:
+    """Of a worker process among its kind: its name ends in it, or Dask knows it."""
+    import multiprocessing
+
     try:
         from distributed import get_worker
 
-        return get_worker()
+        name = str(get_worker().name)
     except (ImportError, ValueError):
-        return None
-
-
-def _threads_here() -> int:
-    """Units at once in this worker process: one, unless Dask gives it more."""
-    worker = _dask_worker()
-    return int(worker.state.nthreads) if worker else 1
-
-
-def _number() -> int:
-    """Of a worker process among its kind: its name ends in it, or Dask knows it."""
-    worker = _dask_worker()
-    name = str(worker.name) if worker else multiprocessing.current_process().name
+        name = multiprocessing.current_process().name
     digits = name.rpartition("-")[2]
     return int(digits) if digits.isdigit() else 0
