@@ -3,7 +3,7 @@
 COCO's precision at a recall is the highest from there on, and the highest of a few noisy numbers is
 too high. Resamples hardly show it, since an object drawn twice tells nothing new. Halves do: mAP is
 higher again on half of the images, which have half of the objects. From the whole and its halves
-the bias is extrapolated to images without end, by a power of the number of objects. The spread is
+the bias is extrapolated to ever more images, by a power of the number of objects. The spread is
 the jackknife's (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 11), with
 the t-distribution's quantile. docs/statistics.md says how often such an interval holds the truth.
 """

@@ -4,7 +4,7 @@ Needs the extra `mmlab`; nothing of it is imported before an mmdet model is aske
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -284,16 +284,12 @@ def _fingerprint(spec: ModelSpec) -> dict[str, str]:
     return mmlab.fingerprint(PACKAGE, spec) | asked(spec)
 
 
-def _program(name: str) -> Path | None:
-    return mmlab.program(PACKAGE, name)
-
-
 LIBRARIES.register(PACKAGE)(
     Library(
         _load,
         lambda: sorted(mmlab.bundled(PACKAGE)),
         _fingerprint,
         stated=_stated,
-        program=_program,
+        program=partial(mmlab.program, PACKAGE),
     )
 )

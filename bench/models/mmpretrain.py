@@ -3,7 +3,7 @@ config's own test pipeline."""
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,9 +103,7 @@ def _renamed(spec: ModelSpec, device: torch.device) -> TaskModel:
     return _load(spec, device)
 
 
-def _program(name: str) -> Path | None:
-    return mmlab.program(PACKAGE, name)
-
+_program = partial(mmlab.program, PACKAGE)
 
 LIBRARIES.register(PACKAGE)(
     Library(
