@@ -35,7 +35,7 @@ Place = str | os.PathLike[str]
 MOST_JOBS = 256
 MOST_IMAGES = 10**9
 MOST_RESAMPLES = 10_000
-BACKENDS = ("threading", "loky", "dask")
+BACKENDS = ("auto", "threading", "loky", "dask")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -70,7 +70,9 @@ def run(
 
     config: a file, the name of a config that ships, or the same as a dictionary; by default the
     built-in set. data_root, weights: one path, or a dictionary by task (weights: or by model). out:
-    results/<the config's name>, or results/run; cache: .cache beside it. max_failures: the share of
+    results/<the config's name>, or results/run; cache: .cache beside it. backend: where units run,
+    see docs/scaling.md; the command line's default is `auto`, which may start processes, and then a
+    script needs an `if __name__ == "__main__"`. max_failures: the share of
     images, 0 … 1. isolate: codecs in processes of their own. timeout: seconds for one call of a
     codec or a model. trust: configs of models that are files, hence programs, and may be run.
     settings: changes of the config such as "analysis.resamples=2000". protocol: the name of one

@@ -109,7 +109,9 @@ def peak(described: dict[str, Any], work: Path) -> float:
     file = work / "config.yaml"
     file.write_text(yaml.safe_dump(described))
     command = [sys.executable, str(RUN), "--config", str(file)]
-    run = subprocess.Popen([*command, "--out", str(work / "run"), "--jobs", "2", "--quiet"])
+    # Threads, so that all of it is in one process.
+    command += ["--out", str(work / "run"), "--jobs", "2", "--backend", "threading", "--quiet"]
+    run = subprocess.Popen(command)
     _, status, used = os.wait4(run.pid, 0)
     if status:
         raise SystemExit(f"the run failed: {' '.join(command)}")

@@ -32,7 +32,7 @@ def add(commands: "Commands") -> None:
     run.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     run.add_argument("--device", choices=api.DEVICES, default="auto", help="where networks run")
     run.add_argument("--jobs", type=jobs, help="parallel coders; default: all cores")
-    run.add_argument("--backend", choices=api.BACKENDS, default="threading", help="where units run")
+    run.add_argument("--backend", choices=api.BACKENDS, default="auto", help="where units run")
     run.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster, with --backend dask"
     )

@@ -110,21 +110,30 @@ class Cache:
 
     def put(self, key: str, entry: Entry) -> None:
         """Raises BenchError where it cannot be written."""
-        path, partial = self._path(key), self._partial()
+        path, data = self._path(key), _packed(entry, key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.parent.mkdir(exist_ok=True)
             try:
-                partial.write_bytes(_packed(entry, key))
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+                self._write(path, data)
+            except FileNotFoundError:  # the first one there, or a folder was deleted meanwhile
+                path.parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / PARTIAL).mkdir(exist_ok=True)
+                self._write(path, data)
         except OSError as error:
             raise BenchError(
                 f"cache {self.folder}: cannot be written ({error.strerror or error}). What was "
                 "measured until then is kept; make room or name another folder with --cache, and "
                 "run the same command again"
             ) from error
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Raises OSError, and leaves nothing then."""
+        partial = self._partial()
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 class Carried(Cache):

@@ -72,6 +72,9 @@ class Source:
     @cached_property
     def pixels(self) -> Pixels:
         """Raises ImageError."""
+        return self.shop.recent(self.picture.sha256, self._made)
+
+    def _made(self) -> Pixels:
         with stage("view"):
             return self._view(loaded(self._sample))
 

@@ -13,8 +13,8 @@ from bench.results import manifest
 from bench.results.names import point_name
 from bench.sweep.cache import Cache
 from bench.sweep.failures import Failed
-from bench.sweep.looked import Views
 from bench.sweep.plan import CHUNK, Experiment
+from bench.sweep.uncompressed import Views
 from bench.sweep.unit import Failure, Unit, UnitResult, measure, remembered
 from bench.sweep.watchdog import noted
 from bench.sweep.workers import Workers
@@ -39,11 +39,6 @@ TELL, LONG = 10.0, 300.0
 
 def _by_point(unit: Unit) -> list[Unit]:
     return [replace(unit, points=(place,)) for place in unit.points]
-
-
-def steps(unit: Unit) -> int:
-    """Pictures to look at, as progress counts them."""
-    return (unit.stop - unit.start) * max(1, len(unit.points))
 
 
 def _indices(unit: Unit) -> list[int]:
@@ -127,7 +122,7 @@ class Run:
         return [replace(unit, points=tuple(places)) for _, places in groups]
 
     def _started(self, units: list[Unit], what: str) -> Callable[[int, str], None]:
-        return self._progress(what, sum(map(steps, units)))
+        return self._progress(what, sum(unit.steps for unit in units))
 
     def _stream(
         self, units: list[Unit], advance: Callable[[int, str], None]
@@ -159,7 +154,7 @@ class Run:
         self.counts.add(result.counts)
         self._note(self.experiments[result.unit.experiment], result)
         self._said = f"{100 * self.counts.share():.0f} % from the cache"
-        advance(steps(result.unit), self._said)
+        advance(result.unit.steps, self._said)
         return result
 
     def _without_culprits(self, unit: Unit) -> UnitResult:

@@ -32,7 +32,7 @@ class Limits:
         if backend == "threading" and not self.isolate:
             raise ConfigError(
                 "timeout: a call in a thread cannot be ended. Use --isolate, with which it holds "
-                "for codecs, or --backend loky or dask, with which it holds for models, too"
+                "for codecs, or --backend auto, loky or dask, with which it holds for models, too"
             )
 
     def note(self, backend: str) -> str:

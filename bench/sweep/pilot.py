@@ -19,8 +19,8 @@ from bench.results.manifest import Pilot
 from bench.sweep import spacing
 from bench.sweep.cost import Cost
 from bench.sweep.execute import Run
-from bench.sweep.looked import Views
 from bench.sweep.plan import CHUNK, Experiment, Point
+from bench.sweep.uncompressed import Views
 from bench.sweep.unit import Unit, Where
 
 IMAGES = 64

@@ -22,10 +22,10 @@ from bench.results.names import COSTS, IMAGES, MANIFEST, RATES, UNCOMPRESSED, st
 from bench.results.rows import RateRow, to_csv, write_costs, write_images
 from bench.sweep import manifest
 from bench.sweep.execute import Run
-from bench.sweep.looked import Views
 from bench.sweep.plan import Experiment, PlannedModel, Point
 from bench.sweep.rates import NEAR, away
 from bench.sweep.spill import Spill
+from bench.sweep.uncompressed import Views
 from bench.sweep.unit import UnitResult
 
 Say = Callable[[str], None]

@@ -19,9 +19,9 @@ from bench.datasets.views import native
 from bench.sweep.cache import Carried, Entry, Known, MissingError
 from bench.sweep.coding import Coded, Pixels, Source, code, decoded, perceptual
 from bench.sweep.failures import Failed, ImageError
-from bench.sweep.looked import Looked, Views
 from bench.sweep.plan import Answer, Experiment, PlannedModel, Point
 from bench.sweep.predict import Predictor
+from bench.sweep.uncompressed import Uncompressed, Views
 from bench.sweep.workshop import Counts, Setup, Workshop, workshop
 
 Where = tuple[str, str | None, int | None]
@@ -43,6 +43,11 @@ class Unit:
 
     skip: frozenset[int] = frozenset()
     """Samples left out, since they end the process that has them."""
+
+    @property
+    def steps(self) -> int:
+        """Pictures to look at, as progress counts them."""
+        return (self.stop - self.start) * max(1, len(self.points))
 
 
 @dataclass(frozen=True)
@@ -139,18 +144,18 @@ class _Chunk:
 
     def clean(self) -> None:
         """The uncompressed pictures: fingerprints of every view, and what the models say."""
-        looked = Looked(self._shop, self._experiment)
+        uncompressed = Uncompressed(self._shop, self._experiment)
         views: dict[int, Views] = {}
         for i in self._indices:
             try:
-                views[i] = looked.views(i)
+                views[i] = uncompressed.views(i)
             except ImageError as error:
                 self._fail(i, None, None, error.failed)
         unit = self.result.unit
         self.result.views = [views.get(i) for i in range(unit.start, unit.stop)]
         for model in self._experiment.models:
             hashes = {i: seen[model.view].sha256 for i, seen in views.items()}
-            found = self._predicted(model, None, hashes, looked.reader(model.view))
+            found = self._predicted(model, None, hashes, uncompressed.reader(model.view))
             self._rows(model, None, found, found)
 
     def points(self, views: tuple[Views | None, ...]) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
 from joblib import Parallel, cpu_count, delayed
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 
 LOOK, UNNOTICED = 5.0, 60.0
 """Seconds between two looks at the worker processes, and in which the death of one is noticed."""
+MANY = 4000
+"""Pictures that repay the start of worker processes, a few seconds for each."""
 IDLE = 300
 """Seconds after which a worker process without work ends."""
 TEAMS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -64,13 +67,16 @@ class Workers(Protocol):
 
 @contextmanager
 def opened(backend: str, jobs: int, scheduler: str | None, setup: Setup) -> Iterator[Workers]:
-    """Of the backend `threading`, `loky` or `dask`. Raises ConfigError, and BenchError for workers
-    that cannot do this run."""
+    """Of the backend `threading`, `loky` or `dask`, or `auto`: processes where there is a time-out
+    or much to do on the CPU, threads elsewhere. Raises ConfigError, and BenchError for workers that
+    cannot do this run."""
     if backend == "dask":
         with cluster.opened(scheduler, jobs, setup) as there:
             yield there
-    elif backend == "loky":
+    elif backend == "loky" or (backend == "auto" and setup.limits.timeout):
         yield Processes(jobs)
+    elif backend == "auto" and setup.device == "cpu" and jobs > 1:
+        yield Either(Threads(jobs), Processes(jobs), attrgetter("steps"))
     else:
         yield Threads(jobs)
 
@@ -232,6 +238,37 @@ class Processes:
                     "command"
                 )
         return list(done)
+
+
+@dataclass(frozen=True)
+class Either:
+    """Threads for little work, processes for much: these do not wait for each other's interpreter,
+    and take some seconds to start."""
+
+    threads: Threads
+    processes: Processes
+    pictures: Callable[[Any], int]
+    """Of an item."""
+
+    @property
+    def in_flight(self) -> int:
+        return self.threads.in_flight
+
+    def oldest(self) -> float:
+        return max(self.threads.oldest(), self.processes.oldest())
+
+    def stream(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        lost: Callable[[Item], Result],
+    ) -> Iterator[Result]:
+        """Results as they come, in any order."""
+        much = sum(map(self.pictures, items)) >= MANY
+        return (self.processes if much else self.threads).stream(function, items, lost)
+
+    def alone(self, function: Callable[[Item], Result], item: Item) -> Result | None:
+        return self.processes.alone(function, item)
 
 
 _watched = False

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 from joblib import cpu_count
+from numpy.typing import NDArray
 
 from bench.config import BenchConfig
 from bench.errors import BenchError
@@ -29,6 +31,10 @@ from bench.sweep.plan import Experiment, plan
 from bench.sweep.watchdog import Watchdog
 
 T = TypeVar("T")
+Pixels = NDArray[np.uint8]
+
+RECENT = 64 << 20
+"""Bytes of uncompressed pictures that a process keeps for other units of the same pictures."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class Workshop:
         self.watchdog = watchdog
         self._on_gpu = device != "cpu"
         self._kept: dict[Hashable, Any] = {}
+        self._recent: OrderedDict[str, Pixels] = OrderedDict()
         self._making = threading.RLock()
         self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self.coding = threading.BoundedSemaphore(coders)
@@ -139,6 +146,19 @@ class Workshop:
                 self._kept[name] = make()
             kept: T = self._kept[name]
             return kept
+
+    def recent(self, sha256: str, make: Callable[[], Pixels]) -> Pixels:
+        """The uncompressed picture of that fingerprint, made unless it is one of the last ones."""
+        with self.alone(sha256):
+            with self._making:
+                pixels = self._recent.pop(sha256, None)
+            if pixels is None:
+                pixels = make()
+            with self._making:
+                self._recent[sha256] = pixels
+                while sum(p.nbytes for p in self._recent.values()) > RECENT:
+                    self._recent.popitem(last=False)
+        return pixels
 
     def stored(self, kind: str, under: str, make: Callable[[], Entry], counts: Counts) -> Entry:
         """A cache entry, made where there is none."""

@@ -25,8 +25,8 @@ from bench.results.names import rate_label
 from bench.sweep import manifest, plan
 from bench.sweep.cache import pixels_sha256
 from bench.sweep.coding import Picture
-from bench.sweep.looked import Views
 from bench.sweep.run import _dataset_fingerprint
+from bench.sweep.uncompressed import Views
 
 SHIPPED = sorted(path.stem for path in Path(protocols.__file__).parent.glob("*.yaml"))
 FOUND = "sha256:" + 64 * "0"

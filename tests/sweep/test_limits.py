@@ -99,7 +99,7 @@ def held(tmp_path: Path, pictures: Path, config: Path, *words: str) -> dict[str,
     ],
 )
 def test_an_isolated_codec(tmp_path: Path, pictures: Path, fault: str, said: str) -> None:
-    limited = ("--isolate", "--timeout", "2")
+    limited = ("--isolate", "--timeout", "2", "--backend", "threading")
     failure = held(tmp_path, pictures, described(tmp_path, fault), *limited)
     assert (failure["method"], failure["qp"], failure["stage"]) == ("broken", 45, "encode")
     assert said in failure["error"]

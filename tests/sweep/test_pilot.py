@@ -24,8 +24,8 @@ from bench.errors import BenchError, ConfigError
 from bench.results import manifest as manifests
 from bench.sweep import pilot
 from bench.sweep.coding import Picture
-from bench.sweep.looked import Views
 from bench.sweep.plan import Answer, Experiment, plan
+from bench.sweep.uncompressed import Views
 from bench.sweep.unit import Unit, UnitResult
 from bench.tasks.records import Logits
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.sweep.workers import Processes, Threads, Workers
+from bench.sweep import workers as places
+from bench.sweep.workers import Either, Processes, Threads, Workers
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +34,18 @@ def test_every_item_has_its_result(workers: Workers) -> None:
     found = workers.stream(square, range(20), lost)
     assert sorted(found) == [n * n for n in range(20)]
     assert workers.oldest() == 0
+
+
+def process(n: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize(("many", "here"), [(101, True), (100, False)])
+def test_much_is_for_processes(monkeypatch: pytest.MonkeyPatch, many: int, here: bool) -> None:
+    monkeypatch.setattr(places, "MANY", many)
+    either = Either(Threads(2), Processes(2), lambda n: 5 * n)
+    found = set(either.stream(process, [10, 10], lost))
+    assert (found == {os.getpid()}) == here
 
 
 def test_an_item_that_kills_its_worker_costs_that_item() -> None:

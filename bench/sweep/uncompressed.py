@@ -20,7 +20,7 @@ _SHA256 = 32
 """Bytes."""
 
 
-class Looked:
+class Uncompressed:
     """Of one experiment's samples."""
 
     def __init__(self, shop: Workshop, experiment: Experiment) -> None:
