@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench import assets
 from bench.errors import ConfigError
-from bench.preprocessors.controls import CONTROLS, control, is_qp, shown
+from bench.preprocessors.controls import CONTROLS, control, is_qp, nearest, shown
 from bench.preprocessors.npp import NPP, QANPP
 from bench.preprocessors.paper import PaperNPP, PaperQANPP
 from bench.registry import Registry, existing_file
@@ -30,7 +30,10 @@ NETWORKS = ("npp", "qa-npp")
 class Preprocessor(Protocol):
     def __call__(self, rgb: NDArray[np.uint8], qp: int) -> NDArray[np.uint8]:
         """(H, W, 3) → (H, W, 3), to be coded with that QP or, after the codec, decoded from it. The
-        same gives the same again. On a CPU several threads call it at once."""
+        same gives the same again. On a CPU several threads call it at once.
+
+        One that does the same at several QPs may have a method `alike(qp)`, which gives an int that
+        they share, and None for a QP that is like no other: a sweep then filters once for them."""
         ...
 
     def fingerprint(self) -> dict[str, str]: ...
@@ -47,16 +50,19 @@ class Neural:
     trained: range | None = None
     """From the first to the last QP that they were trained for; None where nobody knows."""
 
-    def _network(self, qp: int) -> torch.nn.Module:
-        if None in self.networks:
-            return self.networks[None]
-        return self.networks[min(self.networks, key=lambda at: abs((at or 0) - qp))]
+    def alike(self, qp: int) -> int | None:
+        """The QP of the network that is used, if that does not look at the QP itself."""
+        return None if self.name == "qa-npp" else self._at(qp) or 0
+
+    def _at(self, qp: int) -> int | None:
+        qps = [at for at in self.networks if at is not None]
+        return nearest(qps, qp) if qps else None
 
     @torch.inference_mode()
     def __call__(self, rgb: NDArray[np.uint8], qp: int) -> NDArray[np.uint8]:
         x = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(self.device)
         level = torch.tensor([float(qp)], device=self.device)
-        y = self._network(qp)(x[None].float() / 255, level)[0]
+        y = self.networks[self._at(qp)](x[None].float() / 255, level)[0]
         return (255 * y).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
     def fingerprint(self) -> dict[str, str]:

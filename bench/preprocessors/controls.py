@@ -4,7 +4,7 @@ Each takes its strength per QP, as a number or as a map from QP to number (the n
 """
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,10 +32,8 @@ def is_qp(key: object) -> bool:
     return type(key) is int and abs(key) < 10_000
 
 
-def _at(strength: Strength, qp: int) -> float:
-    if isinstance(strength, Mapping):
-        return strength[min(strength, key=lambda at: abs(at - qp))]
-    return strength
+def nearest(qps: Iterable[int], qp: int) -> int:
+    return min(qps, key=lambda at: abs(at - qp))
 
 
 def _blur(rgb: Pixels, sigma: float) -> Pixels:
@@ -81,7 +79,14 @@ class Control:
     strength: Strength
 
     def __call__(self, rgb: Pixels, qp: int) -> Pixels:
-        return _FILTERS[self.name].run(rgb, _at(self.strength, qp))
+        strength = self.strength
+        if isinstance(strength, Mapping):
+            strength = strength[self.alike(qp)]
+        return _FILTERS[self.name].run(rgb, strength)
+
+    def alike(self, qp: int) -> int:
+        """The QP whose strength it has."""
+        return nearest(self.strength, qp) if isinstance(self.strength, Mapping) else 0
 
     def fingerprint(self) -> dict[str, str]:
         return {"preprocessor": self.name, "strength": str(self.strength), "cv2": cv2.__version__}

@@ -68,6 +68,8 @@ class Source:
     ) -> None:
         self.picture, self.shop = picture, shop
         self._sample, self._view = sample, view
+        self.filtered: tuple[Preprocessor, int, _Made] | None = None
+        """Of the last preprocessor that does the same at several QPs, and what these share."""
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -287,9 +289,16 @@ class _Made:
 
 
 def _given_to_codec(source: Source, point: Point) -> _Made:
-    if point.preprocessor is None:
+    filtered = point.preprocessor
+    if filtered is None:
         return _Made(source.pixels, 0.0)
-    return _filtered("preprocess", point.preprocessor, source, point, source.pixels)
+    alike = filtered.alike(point.qp) if hasattr(filtered, "alike") else None
+    last = source.filtered
+    if alike is not None and last and last[0] is filtered and last[1] == alike:
+        return last[2]
+    made = _filtered("preprocess", filtered, source, point, source.pixels)
+    source.filtered = None if alike is None else (filtered, alike, made)
+    return made
 
 
 def _filtered(

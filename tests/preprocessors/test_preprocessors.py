@@ -119,6 +119,23 @@ def test_nearest_checkpoint_is_used(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_alike_at_two_qps_is_the_same(tmp_path: Path) -> None:
+    rgb = mini.render_classification("train", 0)[0]
+    files = {qp: str(saved("npp", tmp_path / f"{qp}.safetensors", seed=qp)) for qp in (30, 40)}
+    adaptive = str(saved("qa-npp", tmp_path / "adaptive.safetensors"))
+    for config, alike in (
+        ({"name": "npp", "weights": files}, [30, 30, 40]),
+        ({"name": "npp", "weights": files[30]}, [0, 0, 0]),
+        ({"name": "qa-npp", "weights": adaptive}, [None] * 3),
+        ({"name": "blur", "sigma": {33: 0.5, 41: 2.0}}, [33, 33, 41]),
+        ({"name": "rescale", "scale": 0.7}, [0, 0, 0]),
+    ):
+        made = make(config, [30], CPU)
+        assert [made.alike(qp) for qp in (29, 34, 45)] == alike  # type: ignore[attr-defined]
+        if alike[0] is not None:
+            assert np.array_equal(made(rgb, 29), made(rgb, 34))
+
+
 def test_wrong_weights_are_refused_naming_both_sides(tmp_path: Path) -> None:
     path = saved("npp", tmp_path / "plain.safetensors")
     with pytest.raises(ConfigError, match=r"plain\.safetensors.*'npp'.*'qa-npp'"):

@@ -152,6 +152,32 @@ def source(planned: Experiment, cache: Cache) -> Iterator[Source]:
     shop.close()
 
 
+class Counted:
+    """A blur of two strengths that notes the QPs at which it is called."""
+
+    def __init__(self) -> None:
+        self.blur = control("blur", {"sigma": {33: 1.0, 45: 2.0}})
+        self.alike = self.blur.alike
+        self.calls: list[int] = []
+
+    def __call__(self, rgb: np.ndarray, qp: int) -> np.ndarray:
+        self.calls.append(qp)
+        return self.blur(rgb, qp)
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"preprocessor": "counted"}
+
+
+def test_a_picture_is_filtered_once_for_qps_that_are_alike(source: Source) -> None:
+    jpeg, counted = codecs.make("jpeg"), Counted()
+    for qp in (33, 36, 45):
+        coded = code(source, Point("counted", jpeg, qp, counted), Counts())
+        expected = jpeg.encode(counted.blur(source.pixels, qp), qp)
+        assert coded.bits == 8 * len(expected)
+        assert coded.seconds["preprocess"] > 0
+    assert counted.calls == [33, 45]
+
+
 def point(planned: Experiment, method: str, qp: int = 39) -> Point:
     return next(p for p in planned.points if (p.method, p.qp) == (method, qp))
 
