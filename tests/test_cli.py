@@ -46,7 +46,7 @@ def refusal(
         ({}, ["--qps", "33,77"], ["methods.bpg.qps", "77", "0…51"]),
         ({}, ["--set", "analysis.policy=best"], ["analysis.policy", "best", "pareto"]),
         ({}, ["--set", "nonsense"], ["nonsense", "key=value"]),
-        ({}, ["--scheduler", "tcp://here:1"], ["tcp://here:1", "dask", "threading"]),
+        ({}, ["--scheduler", "tcp://here:1"], ["tcp://here:1", "dask", "auto"]),
         ({}, ["--weights", "gone.pth"], ["gone.pth", "mini_classifier"]),
         ({"methods": {"bpg": {"codec": "bpq", "qps": [1]}}}, [], ["bpq", "bpg"]),
         ({"methods": {"bpg": {"codec": "bpg"}}}, [], ["methods.bpg.qps"]),
