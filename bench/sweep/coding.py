@@ -74,9 +74,9 @@ class Source:
     @cached_property
     def pixels(self) -> Pixels:
         """Raises ImageError."""
-        return self.shop.recent(self.picture.sha256, self._made)
+        return self.shop.recent(self.picture.sha256, self._read)
 
-    def _made(self) -> Pixels:
+    def _read(self) -> Pixels:
         with stage("view"):
             return self._view(loaded(self._sample))
 
