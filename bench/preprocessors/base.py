@@ -94,13 +94,16 @@ def build(
     residual: bool = True,
     position: bool = False,
     context: bool = False,
+    by_lambda: bool = False,
 ) -> torch.nn.Module:
     """An untrained `npp` or `qa-npp`: of the architecture `filters`, which all after the width
-    belong to, or `paper`."""
+    belong to, or `paper`. An `npp` is told nothing, `by_lambda` or not."""
     adaptive = name == "qa-npp"
     if architecture == "paper":
         return (PaperQANPP if adaptive else PaperNPP)(width)
-    return (QANPP if adaptive else NPP)(width, residual, position, context)
+    if adaptive:
+        return QANPP(width, residual, position, context, by_lambda)
+    return NPP(width, residual, position, context)
 
 
 def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.Module, range]:
@@ -140,6 +143,7 @@ def _stated(name: str, about: Mapping[str, str]) -> torch.nn.Module:
         about["residual"] == "True",
         about.get("position") == "True",
         about.get("context") == "True",
+        about.get("by_lambda") == "True",
     )
 
 

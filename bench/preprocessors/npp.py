@@ -26,6 +26,11 @@ _MULTIPLE = 8
 """Pictures are padded to a multiple of this by replication, and cropped after."""
 
 
+def lambda_of(qp: Tensor) -> Tensor:
+    """The paper's λ, the price of a task's loss in bits, in closed form: 2^((37 − QP) / 3)."""
+    return torch.exp2((37 - qp) / 3)
+
+
 def _gaussian(sigma: float) -> list[float]:
     """A normalised 1-D kernel reaching three sigmas: its middle, and what lies to either side."""
     radius = max(1, round(3 * sigma))
@@ -125,13 +130,17 @@ class NPP(nn.Module):
     def forward(self, x: Tensor, qp: Tensor) -> Tensor:
         return self.filtered(x, qp, self.encoded(x, qp))
 
+    def level(self, qp: Tensor) -> Tensor:
+        """What blocks are told of QPs (N,): values of about −1 to 1."""
+        return (qp - QP_CENTRE) / QP_SCALE
+
     def encoded(self, x: Tensor, qp: Tensor) -> list[Tensor]:
         """What the U-Net's way down makes of a picture padded to multiples of 8: (N, ·, h, w) at
         a half, a quarter and an eighth of its size."""
         height, width = x.shape[-2:]
         bottom, right = -height % _MULTIPLE, -width % _MULTIPLE
         padded = functional.pad(x, (0, right, 0, bottom), mode="replicate")
-        level = (qp.to(x) - QP_CENTRE) / QP_SCALE
+        level = self.level(qp.to(x))
         y = functional.pixel_unshuffle(padded - 0.5, 2)
         if self.position:
             y = torch.cat([y, from_middle(height, width, y)], dim=1)
@@ -149,7 +158,7 @@ class NPP(nn.Module):
     def filtered(self, x: Tensor, qp: Tensor, encoded: list[Tensor]) -> Tensor:
         """The picture, filtered as its encoding says."""
         height, width = x.shape[-2:]
-        level = (qp.to(x) - QP_CENTRE) / QP_SCALE
+        level = self.level(qp.to(x))
         *skips, y = encoded
         for i in reversed(range(len(self.decode))):
             larger = functional.interpolate(self.up[i](y), scale_factor=2, mode="nearest")
@@ -173,13 +182,28 @@ class NPP(nn.Module):
 
 
 class QANPP(NPP):
-    """NPP whose every block is scaled and shifted per channel by a small network of the QP."""
+    """NPP whose every block is scaled and shifted per channel by a small network of the QP, or, if
+    `by_lambda`, of the paper's λ(QP) / 8."""
 
     adaptive = True
 
+    def __init__(
+        self,
+        width: int = 32,
+        residual: bool = True,
+        position: bool = False,
+        context: bool = False,
+        by_lambda: bool = False,
+    ) -> None:
+        super().__init__(width, residual, position, context)
+        self.by_lambda = by_lambda
+
+    def level(self, qp: Tensor) -> Tensor:
+        return lambda_of(qp) / 8 if self.by_lambda else super().level(qp)
+
     def at(self, qp: float) -> dict[str, Tensor]:
         """The weights of the NPP that this network is at one QP."""
-        level = torch.tensor([(qp - QP_CENTRE) / QP_SCALE])
+        level = self.level(torch.tensor([float(qp)]))
         state = {k: v.clone() for k, v in self.state_dict().items() if ".scale." not in k}
         for name, block in self.named_modules():
             if isinstance(block, _Block):

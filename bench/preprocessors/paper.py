@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.preprocessors.npp import lambda_of
+
 _MULTIPLE = 16
 
 
@@ -39,8 +41,7 @@ class _Multiplier(nn.Module):
         nn.init.ones_(bias)  # begin with factors around one
 
     def forward(self, y: Tensor, qp: Tensor) -> Tensor:
-        # The paper's λ(QP) = 2^((37 − QP) / 3).
-        trade = torch.exp2((37 - qp.to(y)) / 3) / 8
+        trade = lambda_of(qp.to(y)) / 8
         return y * self.net(trade[:, None])[:, :, None, None]
 
 

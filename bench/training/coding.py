@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench.analysis.bdrate import bd_rate
 from bench.analysis.curves import prepare
 from bench.codecs.base import Codec
+from bench.preprocessors.npp import lambda_of
 from bench.tasks.records import Arrays
 from bench.training.task_loss import TaskLoss
 
@@ -86,7 +87,7 @@ class Anchor:
         or the paper's if `trade` is `closed`."""
         rate, slope = self.at(qp, self.bpp), self.slope(qp)
         if trade == "closed":
-            return bpp + factor * torch.exp2((37 - qp) / 3) * nats
+            return bpp + factor * lambda_of(qp) * nats
         if trade == "linear":
             return (bpp + factor * slope * nats) / rate
         usual = self.at(qp, np.maximum.accumulate(self.nats))

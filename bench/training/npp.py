@@ -100,6 +100,11 @@ class PreprocessorTraining(BaseModel):
     codec: str | dict[str, Any]
     proxy: str | None = None
     """Weights of a learned proxy; by default the analytic one, which needs none."""
+    forward: Literal["codec", "proxy"] = "codec"
+    """Whose pixels and bits are seen in training; validation always has the codec's. Of the proxy's
+    bits those that it has for the picture as it is are worth the plain codec's mean bpp."""
+    backward: Literal["proxy", "identity"] = "proxy"
+    """What stands in for the derivative of decoded pixels. That of bits is always the proxy's."""
     qps: tuple[int, int]
     """The first and last QP trained for."""
     without: list[int] = []
@@ -114,6 +119,8 @@ class PreprocessorTraining(BaseModel):
     context: bool = False
     """These three are of the architecture `filters`; see `bench.preprocessors.npp`. The context
     begins as the detector's own backbone, which must be YOLOX-nano's, or as `context_start`."""
+    by_lambda: bool = False
+    """Have a QA-NPP of this architecture be told the paper's λ(QP) / 8 in place of the QP."""
     context_start: str | None = None
     """Weights of a QA-NPP whose context this one begins with, for any other task model."""
     start: str | None = None
@@ -298,13 +305,20 @@ def costs(
                 filtered, missed = network.both(part, level, setting.where(part, known))
             else:
                 filtered, missed = network(part, level), x.new_zeros(())
-        jobs = setting.coder.start(filtered, level)
+        jobs = setting.coder.start(filtered, level) if config.forward == "codec" else None
         halves.append((part, level, filtered, missed, jobs, setting.loss(part, known)))
     for part, level, filtered, missed, jobs, loss in halves:
-        decoded, bpp = setting.coder.finish(jobs, part)
         pixels, bits = proxy(filtered, level)
+        if jobs is None:
+            decoded = pixels.detach()
+            with torch.no_grad():
+                plain = setting.by_loss.at(level, setting.by_loss.bpp)
+                bpp = plain * bits / proxy(part, level)[1]
+        else:
+            decoded, bpp = setting.coder.finish(jobs, part)
         rate = straight_through(bpp * bits / bits.detach(), bpp)
-        lost = loss(straight_through(pixels, decoded))
+        differentiable = pixels if config.backward == "proxy" else filtered
+        lost = loss(straight_through(differentiable, decoded))
         price = setting.by_loss.cost(config.trade, config.factor, level, rate, lost)
         moved = ((filtered - part) ** 2).mean(dim=(1, 2, 3))
         traded = (price + config.fidelity * moved).sum() / len(x)
@@ -392,6 +406,7 @@ def _describe(path: Path, name: str, config: PreprocessorTraining) -> None:
         "residual": str(config.residual),
         "position": str(config.position),
         "context": str(config.context),
+        "by_lambda": str(config.by_lambda),
         "qps": f"{config.qps[0]}-{config.qps[1]}",
         "model": config.model.name,
     }
@@ -411,7 +426,7 @@ def _write_curves(path: Path, plain: Anchor, ours: Curve) -> None:
 
 
 def untrained(name: str, config: PreprocessorTraining) -> nn.Module:
-    shape = config.width, config.residual, config.position, config.context
+    shape = config.width, config.residual, config.position, config.context, config.by_lambda
     return build(name, config.architecture, *shape)
 
 

@@ -1,5 +1,6 @@
 """Training: what the proxy says of the real codec, and that a killed training goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from bench.preprocessors.npp import QANPP
 from bench.training import loop, npp, task_model
 from bench.training.guided import Guided
 from bench.training.pictures import cut
-from bench.training.proxy import analytic_bits, straight_through
+from bench.training.proxy import analytic, analytic_bits, straight_through
 from bench.training.task_loss import attention, where_it_counts
 
 CPU = torch.device("cpu")
@@ -377,6 +378,62 @@ def test_terms_of_a_loss_add_up(tmp_path: Path) -> None:
         return network.weight.detach()
 
     torch.testing.assert_close(trained(True), trained(False))
+
+
+def cost_and_gradient(setting: npp.Setting, **changes: Any) -> tuple[float, torch.Tensor]:
+    """Of the first batch: the loss, and its gradient in the layer that makes the picture."""
+    config = loop.validated(npp.PreprocessorTraining, QA_NPP | changes)
+    torch.manual_seed(0)
+    network = QANPP(config.width)
+    batch = next(npp._batches(setting.pictures, config, 0))
+    total = torch.stack(list(npp.costs(network, batch, setting, analytic, config))).sum()
+    total.backward()
+    gradient = network.head.weight.grad
+    assert gradient is not None
+    return total.item(), gradient
+
+
+def test_what_stands_in_for_the_codec_forward_and_backward() -> None:
+    setting = npp.prepare(loop.validated(npp.PreprocessorTraining, QA_NPP), CPU)
+    cost, gradient = cost_and_gradient(setting)
+    straight, its_gradient = cost_and_gradient(setting, backward="identity")
+    assert straight == pytest.approx(cost)  # both see the codec's pixels and bits
+    assert not torch.allclose(its_gradient, gradient)
+
+    proxied, _ = cost_and_gradient(setting, forward="proxy")
+    assert proxied != pytest.approx(cost)
+    without_codec = replace(setting, coder=None)  # type: ignore[arg-type]
+    again, _ = cost_and_gradient(without_codec, forward="proxy")
+    assert again == proxied
+
+
+def test_the_proxys_bits_are_the_plain_codecs_for_the_picture_as_it_is() -> None:
+    """Without a price on the loss what is left is the rate over the plain codec's: 1."""
+    setting = npp.prepare(loop.validated(npp.PreprocessorTraining, QA_NPP), CPU)
+    config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"forward": "proxy", "factor": 1e-9})
+    batch = next(npp._batches(setting.pictures, config, 0))
+
+    class Same(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor, qp: torch.Tensor) -> torch.Tensor:
+            return self.gain * x
+
+    shares = npp.costs(Same(), batch, setting, analytic, config)
+    assert sum(share.item() for share in shares) == pytest.approx(1)
+
+
+def test_a_qa_npp_by_lambda_is_told_what_the_paper_says(tmp_path: Path) -> None:
+    network = QANPP(8, by_lambda=True)
+    assert network.level(torch.tensor([37.0, 34.0, 28.0])).tolist() == [1 / 8, 2 / 8, 1]
+    path = npp.train(
+        "qa-npp", QA_NPP | {"by_lambda": True}, tmp_path, CPU, False, Console(quiet=True)
+    )
+    loaded, _ = load_network("qa-npp", path, CPU)
+    assert isinstance(loaded, QANPP)
+    assert loaded.by_lambda
 
 
 def test_crops_near_the_middle_are_likelier_where_asked() -> None:
