@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench import assets
 from bench.errors import ConfigError
+from bench.preprocessors import onnx_file
 from bench.preprocessors.controls import CONTROLS, control, is_qp, nearest, shown
 from bench.preprocessors.npp import NPP, QANPP
 from bench.preprocessors.paper import PaperNPP, PaperQANPP
@@ -225,6 +226,11 @@ def _control(
     return control(name, options)
 
 
+def _onnx(options: dict[str, Any], qps: list[int], device: torch.device) -> Preprocessor:
+    return onnx_file.load(options, qps)
+
+
+PREPROCESSORS.register(onnx_file.NAME)(_onnx)
 for _name in NETWORKS:
     PREPROCESSORS.register(_name)(partial(_neural, _name))
 for _name in CONTROLS:

@@ -147,7 +147,8 @@ class PreprocessorTraining(BaseModel):
     """Share of the CPU's cores that the codec has to itself, and the networks the others, where
     these run on the CPU. By default both use all of them."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the preprocessor's convolutions while training."""
+    """Of the preprocessor's convolutions while training. A CPU without AVX-512, which is many times
+    slower in bfloat16, takes float32."""
     average: float = Field(default=0.98, ge=0, lt=1)
     """What the moving average of the weights keeps of itself per step."""
     validation: int = Field(default=48, gt=0)
@@ -252,6 +253,14 @@ def _codec_threads(share: float | None, device: torch.device) -> int:
     return threads
 
 
+def fast_precision(
+    config: PreprocessorTraining, device: torch.device
+) -> Literal["float32", "bfloat16"]:
+    """The config's, but for CPUs that have to emulate bfloat16, those without AVX-512."""
+    emulated = device.type == "cpu" and "AVX512" not in torch.backends.cpu.get_cpu_capability()
+    return "float32" if emulated else config.precision
+
+
 Batch = tuple[Tensor, Tensor, list[Arrays]]
 
 
@@ -333,6 +342,9 @@ def train(
     Raises ConfigError for a config that cannot be trained.
     """
     config = loop.validated(PreprocessorTraining, raw)
+    if config.precision != (fast := fast_precision(config, device)):
+        console.print(f"precision: {fast}, since this CPU is many times slower in bfloat16")
+        config = config.model_copy(update={"precision": fast})
     setting = prepare(config, device)
     proxy = _proxy(config, setting.coder.codec, device)
     anchor = setting.by_loss

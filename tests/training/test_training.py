@@ -314,6 +314,18 @@ def test_the_codec_gets_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) 
     assert left == [6, 7]
 
 
+@pytest.mark.parametrize(
+    ("capability", "device", "trained_in"),
+    [("AVX2", "cpu", "float32"), ("AVX512", "cpu", "bfloat16"), ("AVX2", "cuda", "bfloat16")],
+)
+def test_bfloat16_is_not_for_cpus_that_emulate_it(
+    capability: str, device: str, trained_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"precision": "bfloat16"})
+    assert npp.fast_precision(config, torch.device(device)) == trained_in
+
+
 def test_coarse_qps_are_likelier_where_asked() -> None:
     config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"coarser": 4.0, "batch": 2000})
     picture = (np.zeros((96, 96, 3), np.uint8), {})
