@@ -64,10 +64,10 @@ def main() -> None:
     )
     setting = replace(setting, coder=coder)
     network = npp.untrained("qa-npp", config).to(device)
-    batches = npp._batches(setting.pictures, config, config.steps - a.steps - 1)
 
     whole, without, coding = [], [], []
-    for step, batch in enumerate(batches):
+    for step in range(a.steps + 1):
+        batch = npp.batch(setting.pictures, config, step)
         seconds = []
         for again in (False, True):
             coder.kept["again"] = again

@@ -63,6 +63,13 @@ COLLAPSED = 100.0
 """A BD-rate in percent beyond which there is no network worth training on."""
 
 
+OWN = (
+    "model", "dataset", "extra", "view", "crop", "longer_side", "qps", "without", "coarser",
+    "batch", "trade", "fidelity", "loss", "factor", "judge", "validation", "fold",
+)  # fmt: skip
+"""Keys of a training config that may differ from one task model to another."""
+
+
 class ModelChoice(BaseModel):
     """The task model that a preprocessor is trained for."""
 
@@ -158,6 +165,9 @@ class PreprocessorTraining(BaseModel):
     cross-validation (`perf/folds.py`)."""
     validate_every: int = Field(default=500, gt=0)
     """Steps between validations, of which the best one's weights are kept."""
+    others: list[dict[str, Any]] = []
+    """More task models that the one network is to serve: for each what differs from this config, of
+    the keys in OWN. Steps take turns, and a validation is the mean over all."""
     seed: int = 0
 
 
@@ -264,23 +274,20 @@ def fast_precision(
 Batch = tuple[Tensor, Tensor, list[Arrays]]
 
 
-def _batches(pictures: list[Picture], config: PreprocessorTraining, start: int) -> Iterator[Batch]:
-    """Pictures (N, 3, S, S), QPs (N,) and N targets from step `start` on; a step's batch depends on
-    the seed and the step alone."""
+def batch(pictures: list[Picture], config: PreprocessorTraining, step: int) -> Batch:
+    """Pictures (N, 3, S, S), QPs (N,) and N targets; the seed and the step say which."""
     grid = [q for q in range(config.qps[0], config.qps[1] + 1) if q not in config.without]
     odds = np.linspace(1, config.coarser, len(grid))
-    for step in range(start, config.steps):
-        rng = np.random.default_rng([config.seed, step])
-        chosen = rng.integers(len(pictures), size=config.batch)
-        cuts = []
-        for i in chosen:
-            picture = pictures[i]
-            if config.view == "model":
-                picture = zoomed(picture, config.crop, rng)
-            cuts.append(cut(picture, config.crop, rng, central=config.view == "model"))
-        x = torch.stack([part for part, _ in cuts])
-        qp = rng.choice(grid, config.batch, p=odds / odds.sum())
-        yield x, torch.from_numpy(qp).float(), [target for _, target in cuts]
+    rng = np.random.default_rng([config.seed, step])
+    cuts = []
+    for i in rng.integers(len(pictures), size=config.batch):
+        picture = pictures[i]
+        if config.view == "model":
+            picture = zoomed(picture, config.crop, rng)
+        cuts.append(cut(picture, config.crop, rng, central=config.view == "model"))
+    x = torch.stack([part for part, _ in cuts])
+    qp = rng.choice(grid, config.batch, p=odds / odds.sum())
+    return x, torch.from_numpy(qp).float(), [target for _, target in cuts]
 
 
 def _proxy(config: PreprocessorTraining, codec: Codec, device: torch.device) -> Proxy:
@@ -294,7 +301,7 @@ def _proxy(config: PreprocessorTraining, codec: Codec, device: torch.device) -> 
 
 def costs(
     network: nn.Module,
-    batch: Batch,
+    drawn: Batch,
     setting: Setting,
     proxy: Proxy,
     config: PreprocessorTraining,
@@ -302,7 +309,7 @@ def costs(
     """What is minimised: the mean over the batch, as the share () of each half. Both are in flight:
     one is coded while networks work on the other, forward and, as its share is used, backward."""
     device = next(network.parameters()).device
-    x, qp, targets = batch[0].to(device), batch[1].to(device), batch[2]
+    x, qp, targets = drawn[0].to(device), drawn[1].to(device), drawn[2]
     half = len(x) // 2
     halves = []
     for part, level, known in zip(
@@ -334,29 +341,68 @@ def costs(
         yield traded + config.guidance * missed * len(part) / len(x)
 
 
+@dataclass(frozen=True)
+class Served:
+    """A task model that the network is trained for."""
+
+    config: PreprocessorTraining
+    setting: Setting
+    proxy: Proxy
+
+    def costs(self, network: nn.Module, drawn: Batch) -> Iterator[Tensor]:
+        return costs(network, drawn, self.setting, self.proxy, self.config)
+
+
+def _served(config: PreprocessorTraining, device: torch.device, console: Console) -> Served:
+    setting = prepare(config, device)
+    for row in zip(setting.by_loss.qps, setting.by_loss.bpp, setting.by_loss.nats, strict=True):
+        console.print("plain codec at QP {}: {:.3f} bpp, loss {:.4g}".format(*row))
+    return Served(config, setting, _proxy(config, setting.coder.codec, device))
+
+
+def _configs(raw: dict[str, Any]) -> list[PreprocessorTraining]:
+    """The config's own, and those of the other task models. Raises ConfigError."""
+    config = loop.validated(PreprocessorTraining, raw)
+    alone = {key: value for key, value in raw.items() if key != "others"}
+    for i, other in enumerate(config.others):
+        if wrong := [key for key in other if key not in OWN]:
+            raise ConfigError(
+                f"others.{i}: {', '.join(wrong)}: is of the whole training; what can differ is: "
+                f"{', '.join(OWN)}"
+            )
+    return [config, *(loop.validated(PreprocessorTraining, alone | o) for o in config.others)]
+
+
 def train(
     name: str, raw: dict[str, Any], out: Path, device: torch.device, resume: bool, console: Console
 ) -> Path:
-    """Train `npp` or `qa-npp` and write OUT/weights.safetensors (fp16) and OUT/validation.csv.
+    """Train `npp` or `qa-npp` and write OUT/weights.safetensors (fp16) and OUT/validation.csv, with
+    other task models validation.1.csv and so on beside it.
 
     Raises ConfigError for a config that cannot be trained.
     """
-    config = loop.validated(PreprocessorTraining, raw)
-    if config.precision != (fast := fast_precision(config, device)):
+    configs = _configs(raw)
+    if configs[0].precision != (fast := fast_precision(configs[0], device)):
         console.print(f"precision: {fast}, since this CPU is many times slower in bfloat16")
-        config = config.model_copy(update={"precision": fast})
-    setting = prepare(config, device)
-    proxy = _proxy(config, setting.coder.codec, device)
-    anchor = setting.by_loss
-    for row in zip(anchor.qps, anchor.bpp, anchor.nats, strict=True):
-        console.print("plain codec at QP {}: {:.3f} bpp, loss {:.4g}".format(*row))
-    network = _begun(name, config, setting.model).to(device)
+        configs = [c.model_copy(update={"precision": fast}) for c in configs]
+    served = [_served(c, device, console) for c in configs]
+    config = configs[0]
+    network = _begun(name, config, served[0].setting.model).to(device)
     optimiser, schedule = _optimiser(network, config)
 
+    def turns(start: int) -> Iterator[tuple[Served, Batch]]:
+        for step in range(start, config.steps):
+            one = served[step % len(served)]
+            yield one, batch(one.setting.pictures, one.config, step)
+
     def score(candidate: nn.Module) -> float:
-        value = setting.by_judge.verdict(setting.curve(candidate))
-        console.print(f"validation: {value:+.1f} % of rate at equal {config.judge}")
-        return value
+        values = [s.setting.by_judge.verdict(s.setting.curve(candidate)) for s in served]
+        for value, one in zip(values, served, strict=True):
+            of = f" ({one.config.model.name})" if len(served) > 1 else ""
+            console.print(
+                f"validation: {value:+.1f} % of rate at equal {one.config.judge}{of}", markup=False
+            )
+        return float(np.mean(values))
 
     # The paper's networks have no path that leaves the picture alone: they begin beyond any limit.
     limit = math.inf if config.architecture == "paper" else COLLAPSED
@@ -364,8 +410,8 @@ def train(
         network=network,
         optimiser=optimiser,
         schedule=schedule,
-        batches=lambda start: _batches(setting.pictures, config, start),
-        loss=lambda batch: costs(network, batch, setting, proxy, config),
+        batches=turns,
+        loss=lambda turn: turn[0].costs(network, turn[1]),
         steps=config.steps,
         clip_norm=0.5,
         out=out,
@@ -373,10 +419,12 @@ def train(
         average=config.average,
         judge=loop.Judge(score, config.validate_every, limit),
     )
-    _describe(path, name, config)
-    plain, ours = setting.by_judge, setting.curve(load_network(name, path, device)[0])
-    _write_curves(out / "validation.csv", plain, ours)
-    console.print(f"weights that are written: {plain.verdict(ours):+.1f} %")
+    _describe(path, name, configs)
+    written = load_network(name, path, device)[0]
+    for i, one in enumerate(served):
+        plain, ours = one.setting.by_judge, one.setting.curve(written)
+        _write_curves(out / (f"validation.{i}.csv" if i else "validation.csv"), plain, ours)
+        console.print(f"weights that are written: {plain.verdict(ours):+.1f} %")
     return path
 
 
@@ -409,8 +457,9 @@ def _optimiser(
     )
 
 
-def _describe(path: Path, name: str, config: PreprocessorTraining) -> None:
+def _describe(path: Path, name: str, configs: list[PreprocessorTraining]) -> None:
     """Have the file of weights say what network it is of, and hold no guess."""
+    config, ends = configs[0], [qp for c in configs for qp in c.qps]
     about = {
         "preprocessor": name,
         "architecture": config.architecture,
@@ -419,8 +468,8 @@ def _describe(path: Path, name: str, config: PreprocessorTraining) -> None:
         "position": str(config.position),
         "context": str(config.context),
         "by_lambda": str(config.by_lambda),
-        "qps": f"{config.qps[0]}-{config.qps[1]}",
-        "model": config.model.name,
+        "qps": f"{min(ends)}-{max(ends)}",
+        "model": ", ".join(c.model.name for c in configs),
     }
     state = load_file(path)
     if config.guidance:

@@ -329,7 +329,7 @@ def test_bfloat16_is_not_for_cpus_that_emulate_it(
 def test_coarse_qps_are_likelier_where_asked() -> None:
     config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"coarser": 4.0, "batch": 2000})
     picture = (np.zeros((96, 96, 3), np.uint8), {})
-    _, qps, _ = next(npp._batches([picture], config, 0))
+    _, qps, _ = npp.batch([picture], config, 0)
     share = (qps == config.qps[1]).sum() / (qps == config.qps[0]).sum()
     assert 2.5 < share < 6.5
 
@@ -337,7 +337,7 @@ def test_coarse_qps_are_likelier_where_asked() -> None:
 def test_a_qp_left_out_is_not_trained_on() -> None:
     config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"without": [40], "batch": 64})
     picture = (np.zeros((96, 96, 3), np.uint8), {})
-    _, qps, _ = next(npp._batches([picture], config, 0))
+    _, qps, _ = npp.batch([picture], config, 0)
     assert set(qps.tolist()) == {35, 36, 37, 38, 39, 41, 42, 43}
 
 
@@ -392,12 +392,27 @@ def test_terms_of_a_loss_add_up(tmp_path: Path) -> None:
     torch.testing.assert_close(trained(True), trained(False))
 
 
+OTHER = {
+    "model": {"library": "mini", "name": "mini_fcos"},
+    "dataset": {"format": "mini", "task": "det", "split": "train"},
+    "crop": 64,
+    "qps": [37, 45],
+}
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The train splits are small."""
+    for task in ("cls", "det"):
+        monkeypatch.setitem(mini.COUNTS, (task, "train"), 24)
+
+
 def cost_and_gradient(setting: npp.Setting, **changes: Any) -> tuple[float, torch.Tensor]:
     """Of the first batch: the loss, and its gradient in the layer that makes the picture."""
     config = loop.validated(npp.PreprocessorTraining, QA_NPP | changes)
     torch.manual_seed(0)
     network = QANPP(config.width)
-    batch = next(npp._batches(setting.pictures, config, 0))
+    batch = npp.batch(setting.pictures, config, 0)
     total = torch.stack(list(npp.costs(network, batch, setting, analytic, config))).sum()
     total.backward()
     gradient = network.head.weight.grad
@@ -405,6 +420,7 @@ def cost_and_gradient(setting: npp.Setting, **changes: Any) -> tuple[float, torc
     return total.item(), gradient
 
 
+@pytest.mark.usefixtures("few")
 def test_what_stands_in_for_the_codec_forward_and_backward() -> None:
     setting = npp.prepare(loop.validated(npp.PreprocessorTraining, QA_NPP), CPU)
     cost, gradient = cost_and_gradient(setting)
@@ -419,11 +435,12 @@ def test_what_stands_in_for_the_codec_forward_and_backward() -> None:
     assert again == proxied
 
 
+@pytest.mark.usefixtures("few")
 def test_the_proxys_bits_are_the_plain_codecs_for_the_picture_as_it_is() -> None:
     """Without a price on the loss what is left is the rate over the plain codec's: 1."""
     setting = npp.prepare(loop.validated(npp.PreprocessorTraining, QA_NPP), CPU)
     config = loop.validated(npp.PreprocessorTraining, QA_NPP | {"forward": "proxy", "factor": 1e-9})
-    batch = next(npp._batches(setting.pictures, config, 0))
+    batch = npp.batch(setting.pictures, config, 0)
 
     class Same(torch.nn.Module):
         def __init__(self) -> None:
@@ -437,6 +454,7 @@ def test_the_proxys_bits_are_the_plain_codecs_for_the_picture_as_it_is() -> None
     assert sum(share.item() for share in shares) == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("few")
 def test_a_qa_npp_by_lambda_is_told_what_the_paper_says(tmp_path: Path) -> None:
     network = QANPP(8, by_lambda=True)
     assert network.level(torch.tensor([37.0, 34.0, 28.0])).tolist() == [1 / 8, 2 / 8, 1]
@@ -446,6 +464,35 @@ def test_a_qa_npp_by_lambda_is_told_what_the_paper_says(tmp_path: Path) -> None:
     loaded, _ = load_network("qa-npp", path, CPU)
     assert isinstance(loaded, QANPP)
     assert loaded.by_lambda
+
+
+@pytest.mark.usefixtures("few")
+def test_one_network_for_two_task_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+    costs = npp.Served.costs
+
+    def noted(served: npp.Served, network: torch.nn.Module, drawn: npp.Batch) -> Any:
+        seen.append((served.config.model.name, drawn[0].shape[-1]))
+        return costs(served, network, drawn)
+
+    monkeypatch.setattr(npp.Served, "costs", noted)
+    raw = QA_NPP | {"others": [OTHER], "steps": 4}
+    path = npp.train("qa-npp", raw, tmp_path, CPU, False, Console(quiet=True))
+    assert seen == [("mini_classifier", 96), ("mini_fcos", 64)] * 2
+    _, qps = load_network("qa-npp", path, CPU)
+    assert (qps[0], qps[-1]) == (35, 45)
+    rows = [(tmp_path / f"validation{i}.csv").read_text().splitlines() for i in ("", ".1")]
+    assert [r[1].split(",")[0] for r in rows] == ["35", "37"]
+
+
+@pytest.mark.usefixtures("few")
+def test_what_cannot_differ_between_task_models(tmp_path: Path) -> None:
+    raw = QA_NPP | {"others": [OTHER | {"width": 16, "seed": 2}]}
+    with pytest.raises(ConfigError, match=r"others.0: width, seed: is of the whole training"):
+        npp.train("qa-npp", raw, tmp_path, CPU, False, Console(quiet=True))
+    raw = QA_NPP | {"others": [OTHER | {"crop": 3}]}
+    with pytest.raises(ConfigError, match="crop"):
+        npp.train("qa-npp", raw, tmp_path, CPU, False, Console(quiet=True))
 
 
 def test_crops_near_the_middle_are_likelier_where_asked() -> None:

@@ -1,0 +1,160 @@
+"""The ablation of Lu et al. (IEEE TCSVT 34(12), 2024) on the built-in set: trains its networks, and
+prints the table of what they save.
+
+    python perf/paper_mini.py train [--task cls|det …] [--rows NAME …] [--out DIR]
+    python run_bench.py --config configs/paper_mini.yaml --out results/paper_mini
+    python run_bench.py cost configs/paper_mini.yaml --out results/paper_mini/cost.csv
+    python perf/paper_mini.py table results/paper_mini
+
+`train` prints each row's command, runs it on one core and goes on with what is there already. All
+rows of a task take about the same time: a network that is larger takes fewer steps.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = Path("results/trained/paper_mini")
+STEPS = {"cls": 500, "det": 400}
+METRICS = {"cls": ("top1", "cross_entropy"), "det": ("mAP", "loss")}
+"""A task's accuracy, and a measure that is smooth in what coding does."""
+PAPER_LOSS = ("loss=labels", "trade=closed", "fidelity=0.5")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network of the table: what it is, and how its training differs from the first row's."""
+
+    shown: str
+    sets: tuple[str, ...] = ()
+    kind: str = "qa-npp"
+    share: float = 1.0
+    """Of the steps, so that it takes as long as the first row."""
+
+
+ROWS = {
+    "qa-npp": Row("QA-NPP as here"),
+    "paper-loss": Row("the paper's loss", PAPER_LOSS),
+    "no-fidelity": Row("the paper's loss without fidelity", (*PAPER_LOSS[:2], "fidelity=0")),
+    "paper": Row(
+        "the paper's network and loss",
+        (*PAPER_LOSS, "architecture=paper", "width=32", "batch=4", "learning_rate=1e-3"),
+    ),
+    "paper-network": Row(
+        "the paper's network, loss as here",
+        ("architecture=paper", "width=32", "batch=4", "learning_rate=1e-3"),
+    ),
+    "by-lambda": Row("told λ / 8 in place of the QP", ("by_lambda=true",)),
+    "proxy-both-ways": Row("proxy forward and backward", ("forward=proxy",)),
+    "straight-through": Row("codec forward, identity backward", ("backward=identity",)),
+    "learned-proxy": Row("learned proxy backward", (f"proxy={OUT}/proxy/weights.safetensors",)),
+    "npp-30": Row("", ("qps=[27,33]",), "npp", 1 / 3),
+    "npp-37": Row("", ("qps=[34,40]",), "npp", 1 / 3),
+    "npp-44": Row("", ("qps=[41,47]",), "npp", 1 / 3),
+}
+NPP = "NPP, one network for each of three QPs"
+
+
+def command(task: str, name: str, out: Path) -> list[str]:
+    """What trains a row."""
+    row = ROWS[name]
+    steps = round(STEPS[task] * row.share)
+    sets = (f"steps={steps}", f"validate_every={steps // 4}", "validation=64", *row.sets)
+    config = f"configs/train/qa_npp_mini_{task}.yaml"
+    line = ["run_bench.py", "train", row.kind, "--config", config, "--out", str(out / task / name)]
+    return line + [part for value in sets for part in ("--set", value)]
+
+
+def train(tasks: list[str], rows: list[str], out: Path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for task in tasks:
+        for name in rows:
+            folder = out / task / name
+            if (folder / "weights.safetensors").exists() and (folder / "seconds.json").exists():
+                continue
+            line = command(task, name, out)
+            print("python", shlex.join(line), flush=True)
+            began = _cpu_seconds()
+            resume = ["--resume"] if (folder / "checkpoint.pt").exists() else []
+            subprocess.run([sys.executable, *line, *resume], cwd=ROOT, env=environment, check=True)
+            (folder / "seconds.json").write_text(json.dumps(_cpu_seconds() - began))
+
+
+def table(results: Path, out: Path) -> str:
+    """Markdown: a row per network, of what the tables of a run and of `cost` say."""
+    bd = pd.read_csv(results / "bd.csv")
+    bd = bd[bd["interpolation"] == "pchip"]
+    costs = pd.read_csv(results / "cost.csv").set_index("what")
+    lines = []
+    for task, (accuracy, smooth) in METRICS.items():
+        if not (found := bd[bd["task"] == task]).empty:
+            lines += [
+                f"| {task} | BD-rate on {accuracy} | on {smooth} | trained | parameters "
+                "| kMAC/pixel | ms/megapixel | `--set` |",
+                "|---|---|---|---|---|---|---|---|",
+            ]
+        for method in found["method"].unique():
+            own = found[found["method"] == method].set_index("metric")
+            names = [n for n in ROWS if n == method or (method == "npp" and n.startswith("npp-"))]
+            seconds = sum(json.loads((out / task / n / "seconds.json").read_text()) for n in names)
+            cost = costs.loc[method] if method in costs.index else None
+            cells = [
+                NPP if method == "npp" else ROWS[method].shown,
+                *(_interval(own.loc[metric]) for metric in (accuracy, smooth)),
+                f"{seconds / 60:.0f} CPU min",
+                *(_cost(cost) if cost is not None else ["", "", ""]),
+                ", ".join(ROWS[names[0]].sets) if len(names) == 1 else "`train npp`, `qps` of each",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _interval(row: "pd.Series[float]") -> str:
+    if pd.isna(row["bd_rate"]):
+        return f"undefined ({row['reason']})"
+    ends = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+    return f"{row['bd_rate']:+.1f}{ends}".replace("-", "−")
+
+
+def _cost(row: "pd.Series[float]") -> list[str]:
+    return [
+        f"{row['parameters'] / 1e6:.2f} M",
+        f"{row['macs_per_pixel'] / 1000:.1f}",
+        f"{row['ms_per_megapixel']:.0f}",
+    ]
+
+
+def _cpu_seconds() -> float:
+    """Of all programs that were run and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    t = commands.add_parser("train")
+    t.add_argument("--task", nargs="*", choices=list(STEPS), default=list(STEPS))
+    t.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
+    shown = commands.add_parser("table")
+    shown.add_argument("results", type=Path)
+    for command_ in (t, shown):
+        command_.add_argument("--out", type=Path, default=OUT, help="of the networks")
+    a = parser.parse_args()
+    if a.command == "train":
+        train(a.task, a.rows, a.out)
+    else:
+        print(table(a.results, a.out))
+
+
+if __name__ == "__main__":
+    main()
