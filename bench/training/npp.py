@@ -61,8 +61,6 @@ KNOWING = 0.1
 """Share of the learning rate for weights that already know objects."""
 COLLAPSED = 100.0
 """A BD-rate in percent beyond which there is no network worth training on."""
-
-
 OWN = (
     "model", "dataset", "extra", "view", "crop", "longer_side", "qps", "without", "coarser",
     "batch", "trade", "fidelity", "loss", "factor", "judge", "validation", "fold",
@@ -166,8 +164,9 @@ class PreprocessorTraining(BaseModel):
     validate_every: int = Field(default=500, gt=0)
     """Steps between validations, of which the best one's weights are kept."""
     others: list[dict[str, Any]] = []
-    """More task models that the one network is to serve: for each what differs from this config, of
-    the keys in OWN. Steps take turns, and a validation is the mean over all."""
+    """More task models that the one network is to serve: for each its `model` and what else differs
+    from this config (data set, pictures, QPs, batch, trade, loss, judge). Steps take turns, and a
+    validation is the mean over all."""
     seed: int = 0
 
 

@@ -30,7 +30,7 @@ SHIPPED = {
     "qa_npp_mini_det": (27, 47),
     "qa_npp_mini_cls": (27, 47),
     "qa_npp_mini_seg": (27, 47),
-    "qa_npp_imagenet_lite0": (25, 45),
+    "qa_npp_imagenet_lite0": (19, 45),
     "qa_npp_coco_yolox_nano": (35, 51),
     "npp_coco_yolox_nano_44": (41, 47),
 }
