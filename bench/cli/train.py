@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import api, cli
 from bench.cli.arguments import TRUST, folder
@@ -28,11 +28,7 @@ def main(a: argparse.Namespace) -> None:
     from bench.training import controls, learned_proxy, loop, npp, task_model
 
     raw = configs.read(configs.found(a.config), a.set)
-    model = raw.get("model")
-    if isinstance(model, dict):
-        library, name = model.get("library"), model.get("name")
-        if isinstance(library, str) and isinstance(name, str):
-            require_trusted([(library, name)], a.trust or ())
+    require_trusted(_models(raw), a.trust or ())
     device = api.chosen_device(a.device)
     with loop.claimed(a.out, a.resume):
         if a.what == "task":
@@ -44,3 +40,16 @@ def main(a: argparse.Namespace) -> None:
         else:
             path = npp.train(a.what, raw, a.out, device, a.resume, cli.err)
     cli.out.print(f"written: {path}", markup=False)
+
+
+def _models(raw: dict[str, Any]) -> list[tuple[str, str]]:
+    """Library and name of every task model in a config that nobody has validated yet."""
+    others = raw.get("others")
+    found = []
+    for part in [raw, *(others if isinstance(others, list) else [])]:
+        model = part.get("model") if isinstance(part, dict) else None
+        if isinstance(model, dict):
+            library, name = model.get("library"), model.get("name")
+            if isinstance(library, str) and isinstance(name, str):
+                found.append((library, name))
+    return found

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bench.models import deployed
 from bench.models.base import LIBRARIES, Library, ModelSpec, TaskModel
 from bench.models.deployed_input import Port
+from bench.onnx_session import opened
 
 LIBRARY = "onnx"
 TYPES = {
@@ -23,21 +24,10 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 class Session:
-    """The file as it is in memory: what it would take from other files no hash would tell of."""
-
     def __init__(self, content: bytes, device: torch.device) -> None:
         runtime: Any = deployed.required(LIBRARY, "onnxruntime")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = deployed.THREADS
-        options.inter_op_num_threads = 1
-        options.use_deterministic_compute = True
-        options.log_severity_level = 3  # errors
-        # Threads that wait do not keep a core from those that code.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", "/nonexistent"
-        )
-        self._session = runtime.InferenceSession(content, options, _providers(runtime, device))
+        providers = _providers(runtime, device)
+        self._session = opened(runtime, content, deployed.THREADS, providers)
         self.inputs = [_port(i) for i in self._session.get_inputs()]
         self.outputs = [Port(o.name, (), np.dtype(np.float32)) for o in self._session.get_outputs()]
 

@@ -18,7 +18,7 @@ from bench import assets
 from bench.errors import ConfigError
 from bench.preprocessors import onnx_file
 from bench.preprocessors.controls import CONTROLS, control, is_qp, nearest, shown
-from bench.preprocessors.npp import NPP, QANPP
+from bench.preprocessors.npp import NPP, QANPP, QANPPByLambda
 from bench.preprocessors.paper import PaperNPP, PaperQANPP
 from bench.registry import Registry, existing_file
 
@@ -102,9 +102,8 @@ def build(
     adaptive = name == "qa-npp"
     if architecture == "paper":
         return (PaperQANPP if adaptive else PaperNPP)(width)
-    if adaptive:
-        return QANPP(width, residual, position, context, by_lambda)
-    return NPP(width, residual, position, context)
+    kind = (QANPPByLambda if by_lambda else QANPP) if adaptive else NPP
+    return kind(width, residual, position, context)
 
 
 def load_network(name: str, path: Path, device: torch.device) -> tuple[torch.nn.Module, range]:

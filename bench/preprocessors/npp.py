@@ -182,24 +182,9 @@ class NPP(nn.Module):
 
 
 class QANPP(NPP):
-    """NPP whose every block is scaled and shifted per channel by a small network of the QP, or, if
-    `by_lambda`, of the paper's λ(QP) / 8."""
+    """NPP whose every block is scaled and shifted per channel by a small network of the QP."""
 
     adaptive = True
-
-    def __init__(
-        self,
-        width: int = 32,
-        residual: bool = True,
-        position: bool = False,
-        context: bool = False,
-        by_lambda: bool = False,
-    ) -> None:
-        super().__init__(width, residual, position, context)
-        self.by_lambda = by_lambda
-
-    def level(self, qp: Tensor) -> Tensor:
-        return lambda_of(qp) / 8 if self.by_lambda else super().level(qp)
 
     def at(self, qp: float) -> dict[str, Tensor]:
         """The weights of the NPP that this network is at one QP."""
@@ -209,3 +194,10 @@ class QANPP(NPP):
             if isinstance(block, _Block):
                 state[f"{name}.constants"] = block.scaling(level)[0].detach()
         return state
+
+
+class QANPPByLambda(QANPP):
+    """QANPP that is told the paper's λ(QP) / 8 in place of the QP."""
+
+    def level(self, qp: Tensor) -> Tensor:
+        return lambda_of(qp) / 8

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import ConfigError
+from bench.onnx_session import opened
 from bench.registry import existing_file
 
 Pixels = NDArray[np.uint8]
@@ -66,7 +67,7 @@ def load(options: Mapping[Any, Any], qps: list[int]) -> OnnxFile:
         ) from None
     try:
         content = path.read_bytes()
-        session = _session(runtime, content)
+        session = opened(runtime, content, 1, ["CPUExecutionProvider"])
         ports = {port.name: port.type for port in session.get_inputs()}
         loaded = OnnxFile(
             session, "qp" in ports, hashlib.sha256(content).hexdigest(), runtime.__version__
@@ -81,17 +82,6 @@ def load(options: Mapping[Any, Any], qps: list[int]) -> OnnxFile:
         ) from None
     _warn(session.get_modelmeta().custom_metadata_map.get("qps", ""), path.name, qps)
     return loaded
-
-
-def _session(runtime: Any, content: bytes) -> Any:
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    # What it would take from other files no hash would tell of.
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", "/nonexistent"
-    )
-    return runtime.InferenceSession(content, options, ["CPUExecutionProvider"])
 
 
 def _require_form(loaded: OnnxFile, ports: Mapping[str, str]) -> None:

@@ -87,7 +87,12 @@ def configs(tmp_path: Path) -> dict[str, Path]:
             }
         ]
     }
-    contents = {"run": run, "train": {"model": model}}
+    harmless = {"library": "mini", "name": "mini_fcos"}
+    contents = {
+        "run": run,
+        "train": {"model": model},
+        "others": {"model": harmless, "others": [{"model": harmless}, {"model": model}]},
+    }
     for name, content in contents.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
     return {name: tmp_path / f"{name}.yaml" for name in contents}
@@ -96,13 +101,14 @@ def configs(tmp_path: Path) -> dict[str, Path]:
 def test_every_way_in_asks_before_anything_is_run(
     configs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, train = str(configs["run"]), str(configs["train"])
+    run, train, others = (str(configs[name]) for name in ("run", "train", "others"))
     out = ["--out", str(tmp_path / "out")]
     for words in (
         ["run", "--config", run, *out],
         ["run", "--config", run, *out, "--dry-run"],
         ["cost", run],
         ["train", "npp", "--config", train, *out],
+        ["train", "qa-npp", "--config", others, *out],
     ):
         assert main(words) == 2
         assert "--trust" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """A preprocessor in an ONNX file in a sweep: the bits that another program gets from the file."""
 
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from bench.datasets import mini
 from bench.errors import ConfigError
 from bench.preprocessors import make
 from bench.preprocessors.onnx_export import export
+from bench.preprocessors.onnx_file import INSTALL
 
 onnx: Any = pytest.importorskip("onnx", reason="ONNX files need onnx: pip install '.[deploy]'")
 runtime: Any = pytest.importorskip("onnxruntime", reason="pip install '.[deploy]'")
@@ -103,6 +106,28 @@ def test_files_of_another_form(
     file = written(tmp_path / "n.onnx", inputs, output, factor)
     with pytest.raises(ConfigError, match=rf"n.onnx: .*{said}(.|\n)*It should have an input `rgb`"):
         make({"name": "onnx", "file": str(file)}, [37], CPU)
+
+
+def test_weights_in_a_second_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where they lie in the working folder: no hash would tell of them."""
+    export("qa_npp_mini_det", tmp_path / "one.onnx")
+    onnx.save(
+        onnx.load(tmp_path / "one.onnx"), tmp_path / "two.onnx",
+        save_as_external_data=True, location="w.data", size_threshold=0,
+    )  # fmt: skip
+    assert (tmp_path / "w.data").exists()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"two\.onnx: "):
+        make({"name": "onnx", "file": "two.onnx"}, [37], CPU)
+
+
+def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "n.onnx").write_bytes(b"x")
+    with pytest.raises(ConfigError, match=re.escape(INSTALL)):
+        make({"name": "onnx", "file": str(tmp_path / "n.onnx")}, [37], CPU)
 
 
 def test_what_is_no_file_of_this_kind(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from bench.models import mini as mini_models
 from bench.models.base import LIBRARIES
 from bench.preprocessors import make
 from bench.preprocessors.base import load_network, weights_path
-from bench.preprocessors.npp import QANPP
+from bench.preprocessors.npp import QANPP, QANPPByLambda
 from bench.training import loop, npp, task_model
 from bench.training.guided import Guided
 from bench.training.pictures import cut
@@ -456,14 +456,13 @@ def test_the_proxys_bits_are_the_plain_codecs_for_the_picture_as_it_is() -> None
 
 @pytest.mark.usefixtures("few")
 def test_a_qa_npp_by_lambda_is_told_what_the_paper_says(tmp_path: Path) -> None:
-    network = QANPP(8, by_lambda=True)
+    network = QANPPByLambda(8)
     assert network.level(torch.tensor([37.0, 34.0, 28.0])).tolist() == [1 / 8, 2 / 8, 1]
     path = npp.train(
         "qa-npp", QA_NPP | {"by_lambda": True}, tmp_path, CPU, False, Console(quiet=True)
     )
     loaded, _ = load_network("qa-npp", path, CPU)
-    assert isinstance(loaded, QANPP)
-    assert loaded.by_lambda
+    assert isinstance(loaded, QANPPByLambda)
 
 
 @pytest.mark.usefixtures("few")
