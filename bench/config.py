@@ -314,10 +314,10 @@ def built_in(name: str) -> Path:
 
 
 def found(path: Path) -> Path:
-    """The file itself; where there is none, the config of that name that ships, if any."""
+    """The file itself; where there is none (a folder is no file), the shipped config so named."""
     shipped = built_in(str(path))
     try:
-        return shipped if not path.exists() and shipped.is_file() else path
+        return shipped if shipped.is_file() and (path.is_dir() or not path.exists()) else path
     except (OSError, ValueError):  # no name of a file: who reads it says so
         return path
 

@@ -54,6 +54,25 @@ def test_shipped_configs_are_valid(path: Path) -> None:
     assert configs.load(path).experiments
 
 
+@pytest.mark.parametrize(
+    "beside", ["", "mini"], ids=["nothing of that name", "a folder of that name"]
+)
+def test_a_shipped_config_is_known_by_its_name(
+    beside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / beside).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert configs.found(Path("mini")) == configs.built_in("mini")
+
+
+def test_a_file_goes_before_the_shipped_config_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mini").touch()
+    monkeypatch.chdir(tmp_path)
+    assert configs.found(Path("mini")) == Path("mini")
+
+
 # --- the file -------------------------------------------------------------------------------------
 
 WHOLE = yaml.safe_dump(described())
