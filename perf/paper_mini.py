@@ -7,7 +7,7 @@ prints the table of what they save.
     python perf/paper_mini.py table results/paper_mini
 
 `train` prints each row's command, runs it on one core and goes on with what is there already. All
-rows of a task take about the same time: a network that is larger takes fewer steps.
+rows of a task take the same number of steps; the three NPPs share them.
 """
 
 import argparse
@@ -24,7 +24,9 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = Path("results/trained/paper_mini")
-STEPS = {"cls": 500, "det": 400}
+STEPS = {"cls": 500, "det": 200}
+BEGUN = {"cls": (), "det": ("start=qa_npp_mini_cls",)}
+"""Detection takes a thousand steps from nothing: its rows begin with the classifier's network."""
 METRICS = {"cls": ("top1", "cross-entropy"), "det": ("mAP", "loss")}
 """A task's accuracy, and a measure that is smooth in what coding does."""
 PAPER_LOSS = ("loss=labels", "trade=closed", "fidelity=0.5", "learning_rate=3e-4")
@@ -39,7 +41,9 @@ class Row:
     sets: tuple[str, ...] = ()
     kind: str = "qa-npp"
     share: float = 1.0
-    """Of the steps, so that it takes as long as the first row."""
+    """Of the steps of the first row."""
+    made: str = ""
+    """How, where `train` does not: nothing is trained."""
 
 
 ROWS = {
@@ -57,6 +61,7 @@ ROWS = {
     "npp-30": Row("", ("qps=[27,33]",), "npp", 1 / 3),
     "npp-37": Row("", ("qps=[34,40]",), "npp", 1 / 3),
     "npp-44": Row("", ("qps=[41,47]",), "npp", 1 / 3),
+    "other-task": Row("a network that ships, for the other task's model", made="as it ships"),
 }
 NPP = "NPP, one network for each of three QPs"
 
@@ -65,10 +70,12 @@ def command(task: str, name: str, out: Path) -> list[str]:
     """What trains a row."""
     row = ROWS[name]
     steps = round(STEPS[task] * row.share)
-    sets = (f"steps={steps}", f"validate_every={steps // 4}", "validation=64", *row.sets)
+    sets = (f"steps={steps}", f"validate_every={steps // 4}", "validation=64", *BEGUN[task])
     config = f"configs/train/qa_npp_mini_{task}.yaml"
     line = ["run_bench.py", "train", row.kind, "--config", config]
-    return line + [part for value in sets for part in ("--set", value.replace("{out}", str(out)))]
+    return line + [
+        part for value in (*sets, *row.sets) for part in ("--set", value.replace("{out}", str(out)))
+    ]
 
 
 def train(tasks: list[str], rows: list[str], out: Path) -> None:
@@ -76,7 +83,7 @@ def train(tasks: list[str], rows: list[str], out: Path) -> None:
         config = "configs/train/proxy_mini.yaml"
         _run(["run_bench.py", "train", "proxy", "--config", config], out / "proxy")
     for task in tasks:
-        for name in rows:
+        for name in (name for name in rows if not ROWS[name].made):
             _run(command(task, name, out), out / task / name)
 
 
@@ -109,17 +116,22 @@ def table(results: Path, out: Path) -> str:
         for method in found["method"].unique():
             own = found[found["method"] == method].set_index("metric")
             names = [n for n in ROWS if n == method or (method == "npp" and n.startswith("npp-"))]
-            seconds = sum(json.loads((out / task / n / "seconds.json").read_text()) for n in names)
+            seconds = sum(_seconds(task, n, out) for n in names)
             cost = costs.loc[method] if method in costs.index else None
             cells = [
                 NPP if method == "npp" else ROWS[method].shown,
                 *(_interval(own.loc[metric]) for metric in (accuracy, smooth)),
                 f"{seconds / 60:.0f} CPU min",
                 *(_cost(cost) if cost is not None else ["", "", ""]),
-                ", ".join(ROWS[names[0]].sets) if len(names) == 1 else "`train npp`, `qps` of each",
+                "`train npp`, `qps` of each" if method == "npp" else _differs(ROWS[method]),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _seconds(task: str, name: str, out: Path) -> float:
+    file = out / task / name / "seconds.json"
+    return 0.0 if ROWS[name].made else float(json.loads(file.read_text()))
 
 
 def _interval(row: "pd.Series[float]") -> str:
@@ -127,6 +139,10 @@ def _interval(row: "pd.Series[float]") -> str:
         return f"undefined ({row['reason']})"
     ends = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
     return f"{row['bd_rate']:+.1f}{ends}".replace("-", "−")
+
+
+def _differs(row: Row) -> str:
+    return row.made or ", ".join(f"`{value}`" for value in row.sets)
 
 
 def _cost(row: "pd.Series[float]") -> list[str]:
