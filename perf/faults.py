@@ -1,16 +1,20 @@
-"""Commands on a machine that fails them: killed at random moments, no room for a file, few handles.
+"""Commands on a machine that fails them: killed, no room for a file, few handles, files cut short.
 
-    python perf/faults.py [COMMAND…] [--tries N] [--seed N]
+    python perf/faults.py [COMMAND…] [--faults FAULT…] [--tries N] [--seed N]
 
 Commands: run, report, merge, train. Faults: SIGKILL at a random moment; no file may grow over a
-random size, as on a disk that is full (RLIMIT_FSIZE); 64 file handles (RLIMIT_NOFILE). A try holds
-where the command, unless it is killed, ends by itself with code 0 or 2 and a sentence, and the same
-command again, left alone, gives the bytes that it always gives. Prints what happened and a table;
-ends with 1 if anything did not hold.
+random size, as on a disk that is full (RLIMIT_FSIZE); 64 file handles (RLIMIT_NOFILE); less
+address space than it needs (RLIMIT_AS), where native code may end it by a signal; and, as after a
+power cut, a file that it wrote is cut at a random byte before it is started again. A try holds
+where the command, unless it is killed, ends by itself with code 0 or 2 and a sentence, and the
+same command again, left alone, gives the bytes that it always gives, or, of a file that was cut,
+refuses it with a sentence. Prints what happened and a table; ends with 1 if anything did not hold.
 """
 
 import argparse
+import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -30,7 +34,9 @@ SLOW = 300.0
 HANDLES = 64
 SMALLEST = 4096
 """Bytes of the smallest limit on files."""
-FAULTS = ("killed", "no room", f"{HANDLES} handles")
+LEAST_MEMORY = 0.4
+"""Of the address space that a command takes, the smallest limit."""
+FAULTS = ("killed", "no room", f"{HANDLES} handles", "memory", "cut")
 
 
 @dataclass(frozen=True)
@@ -76,22 +82,26 @@ COMMANDS = {
 }
 
 
+def line(words: list[str]) -> list[str]:
+    return [sys.executable, str(ROOT / "run_bench.py"), *words]
+
+
 def program(
     words: list[str], limits: dict[int, int] | None = None, check: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    def limited() -> None:
+    def bound() -> None:
         for limit, value in (limits or {}).items():
             resource.setrlimit(limit, (value, value))
 
     return subprocess.run(
-        [sys.executable, str(ROOT / "run_bench.py"), *words],
-        capture_output=True, text=True, check=check, preexec_fn=limited, timeout=SLOW,
+        line(words),
+        capture_output=True, text=True, check=check, preexec_fn=bound, timeout=SLOW,
     )  # fmt: skip
 
 
 def killed(words: list[str], after: float) -> None:
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run_bench.py"), *words],
+        line(words),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     time.sleep(after)
@@ -111,73 +121,115 @@ def outcome(folder: Path, out: str) -> dict[str, bytes]:
     }
 
 
-def tried(command: Command, whole: Path, fault: str, draw: random.Random, lasted: float) -> str:
+@dataclass(frozen=True)
+class Whole:
+    """A command that was left alone: its folder, before and after, and what it took."""
+
+    given: Path
+    done: Path
+    seconds: float
+    address_space: int
+    """Bytes, at most."""
+
+
+def left_alone(command: Command, work: Path) -> Whole:
+    given, done = work / "given", work / "done"
+    given.mkdir(parents=True)
+    command.prepare(given)
+    shutil.copytree(given, done)
+    began, most = time.monotonic(), 0
+    process = subprocess.Popen(line(command.words(done)), stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            most = max([most, *(1024 * int(kib) for kib in re.findall(r"VmPeak:\s+(\d+)", status))])
+        except OSError:  # it has just ended
+            pass
+        time.sleep(0.05)
+    if process.returncode:
+        raise SystemExit(f"without any fault: code {process.returncode}")
+    return Whole(given, done, time.monotonic() - began, most)
+
+
+def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> str:
     """What did not hold; empty where all did."""
-    folder = whole.parent / "try"
+    folder = whole.done.parent / "try"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    if (whole.parent / "given").exists():
-        shutil.copytree(whole.parent / "given", folder, dirs_exist_ok=True)
-    words, said = command.words(folder), ""
+    shutil.copytree(whole.done if fault == "cut" else whole.given, folder)
+    words = command.words(folder)
     if fault == "killed":
-        killed(words, after := draw.uniform(0.1, 1.0) * lasted)
+        killed(words, after := draw.uniform(0.1, 1.0) * whole.seconds)
         said = f"after {after:.1f} s"
+    elif fault == "cut":
+        said = cut(folder, draw)
     else:
-        largest = max(p.stat().st_size for p in whole.rglob("*") if p.is_file())
-        size = round(SMALLEST * (largest / SMALLEST) ** draw.random())
-        limits = (
-            {resource.RLIMIT_FSIZE: size}
-            if fault == "no room"
-            else {resource.RLIMIT_NOFILE: HANDLES}
-        )
-        ended = program(words, limits)
-        said = f"{size} bytes: " if fault == "no room" else ""
-        said += f"code {ended.returncode} {ended.stderr.strip().splitlines()[-1:]}"
-        if (
-            ended.returncode not in (0, 2)
-            or "Traceback" in ended.stderr
-            or "a fault of" in ended.stderr
-        ):
-            print(f"    {ended.stderr[-2000:]}")
-            return f"{said}: no answer"
+        limit, value = limited(fault, whole, draw)
+        ended = program(words, {limit: value})
+        said = f"{value}: code {ended.returncode} {ended.stderr.strip().splitlines()[-1:]}"
+        if not (answered(ended) or (fault == "memory" and ended.returncode < 0)):
+            return f"{said}: no answer\n{ended.stderr[-2000:]}"
     print(f"    {said}", flush=True)
     begun = (folder / command.out).exists()
     again = program([*words, *(command.resumed if begun else ())])
+    if fault == "cut" and again.returncode == 2 and answered(again):
+        print(f"    {again.stderr.strip().splitlines()[-1:]}")
+        return ""
     if again.returncode:
-        return f"the same command failed: {again.stderr[-500:]}"
-    if outcome(folder, command.out) != outcome(whole, command.out):
-        return "other bytes"
+        return f"{said}: the same command failed: {again.stderr[-500:]}"
+    if outcome(folder, command.out) != outcome(whole.done, command.out):
+        return f"{said}: other bytes"
     return ""
+
+
+def limited(fault: str, whole: Whole, draw: random.Random) -> tuple[int, int]:
+    """A limit of the system, and its value."""
+    if fault == "memory":
+        return resource.RLIMIT_AS, round(draw.uniform(LEAST_MEMORY, 1) * whole.address_space)
+    if fault == "no room":
+        largest = max(p.stat().st_size for p in whole.done.rglob("*") if p.is_file())
+        return resource.RLIMIT_FSIZE, round(SMALLEST * (largest / SMALLEST) ** draw.random())
+    return resource.RLIMIT_NOFILE, HANDLES
+
+
+def cut(folder: Path, draw: random.Random) -> str:
+    """One file of a random kind, at a random byte."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.stat().st_size]
+    suffix = draw.choice(sorted({p.suffix for p in files}))
+    file = draw.choice([p for p in files if p.suffix == suffix])
+    size = draw.randrange(file.stat().st_size)
+    os.truncate(file, size)
+    return f"{file.relative_to(folder)} at {size}"
+
+
+def answered(ended: subprocess.CompletedProcess[str]) -> bool:
+    """Whether it was done, or refused with a sentence."""
+    wrong = any(word in ended.stderr for word in ("Traceback", "a fault of"))
+    return ended.returncode in (0, 2) and not wrong
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("commands", nargs="*", metavar="COMMAND", default=list(COMMANDS))
+    parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--tries", type=int, default=4, help="of each command and fault")
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     work, draw = Path(tempfile.mkdtemp()), random.Random(a.seed)
     held: Counter[tuple[str, str]] = Counter()
     for name in a.commands:
-        command, whole = COMMANDS[name], work / name / "whole"
-        whole.mkdir(parents=True)
-        command.prepare(whole)
-        if any(whole.iterdir()):
-            shutil.copytree(whole, work / name / "given")
-        began = time.monotonic()
-        program(command.words(whole), check=True)
-        lasted = time.monotonic() - began
-        for fault in FAULTS:
+        command = COMMANDS[name]
+        whole = left_alone(command, work / name)
+        for fault in a.faults:
             for _ in range(a.tries):
-                wrong = tried(command, whole, fault, draw, lasted)
+                wrong = tried(command, whole, fault, draw)
                 held[name, fault] += not wrong
                 print(f"{name}, {fault}: {wrong or 'held'}", flush=True)
     print("\n| command | fault | tries | held |\n|---|---|---|---|")
     for name in a.commands:
-        for fault in FAULTS:
+        for fault in a.faults:
             print(f"| {name} | {fault} | {a.tries} | {held[name, fault]} |")
     shutil.rmtree(work)
-    return int(sum(held.values()) < a.tries * len(a.commands) * len(FAULTS))
+    return int(sum(held.values()) < a.tries * len(a.commands) * len(a.faults))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     python perf/long_run.py [--pictures 20000] [--backend threading|loky|dask] [--qps 29,37,45]
 
 The pictures are 48 × 48, random blocks, written as PNGs; the codec is JPEG and the model `mini`'s
-classifier. Every half minute, with the run's own line of progress, this counts the resident memory
-(shared pages once for each process that has them), the open handles and the threads of all
-processes of the run, and the files in its temporary folder. At the end it counts the files and bytes
-of the cache, and again after `cache prune --keep` with half of the bytes. Prints a table.
+classifier. Every half minute, with the run's own line of progress, this counts what all processes
+of the run hold: resident memory (shared pages once for each), open handles, threads, and files in
+their temporary folder. At the end it counts the files and bytes of the cache, and again after
+`cache prune --keep` with half of the bytes. Prints a table.
 """
 
 import argparse
