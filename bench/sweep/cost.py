@@ -84,7 +84,7 @@ def measured(experiment: Experiment, pictures: int, bound: float | None = None) 
             own = {p.qp: p for p in experiment.points if p.method == method}
             # The middle first: where there is time for one QP alone, it stands for all.
             points = [own[qp] for qp in dict.fromkeys((qps[len(qps) // 2], qps[0], qps[-1]))]
-            yield from _coding(experiment.dataset.name, points, len(qps), seen, bound)
+            yield from _coding(experiment.dataset.name, points, qps, seen, bound)
         for model in models:
             yield _prediction(experiment, model, seen, chosen, bound)
 
@@ -109,14 +109,16 @@ def estimate(costs: list[Cost], images: int) -> list[Estimate]:
 
 
 def _coding(
-    dataset: str, points: list[Point], times: int, seen: list[Picture], bound: float | None
+    dataset: str, points: list[Point], qps: Sequence[int], seen: list[Picture], bound: float | None
 ) -> Iterator[Cost]:
     """Of one method: its preprocessor, its encoder, its decoder, its post-processor."""
+    times = len(qps)
     before, codec, after = points[0].preprocessor, points[0].codec, points[0].postprocessor
     method = points[0].method
     given = [(point.qp, rgb) for point in points for rgb in seen]
     if before is not None:
-        given, cost = _filtering(dataset, "preprocess", before, method, times, given, bound)
+        often = _filterings(before, qps)
+        given, cost = _filtering(dataset, "preprocess", before, method, often, given, bound)
         yield cost
     coded = timing.each(lambda one: codec.encode(one[1], one[0]), given, False, bound)
     decoded = timing.each(codec.decode, coded.found, False, bound)
@@ -137,6 +139,14 @@ def _coding(
         found = [(qp, rgb) for (qp, _), rgb in zip(given, decoded.found, strict=False)]
         _, cost = _filtering(dataset, "postprocess", after, method, times, found, bound)
         yield cost
+
+
+def _filterings(preprocessor: Preprocessor, qps: Sequence[int]) -> int:
+    """How often a picture is filtered: once for QPs at which the preprocessor does the same."""
+    if not hasattr(preprocessor, "alike"):
+        return len(qps)
+    kinds = [preprocessor.alike(qp) for qp in qps]
+    return kinds.count(None) + len({kind for kind in kinds if kind is not None})
 
 
 def _filtering(
