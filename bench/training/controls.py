@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 from torch import Tensor, nn
 
+from bench.errors import ConfigError
 from bench.preprocessors.controls import CONTROLS
 from bench.training import loop
 from bench.training.npp import PreprocessorTraining, prepare
@@ -42,6 +43,11 @@ def choose(raw: dict[str, Any], out: Path, device: torch.device, console: Consol
     """Write OUT/controls.yaml, methods with the best strength per QP, for the model, pictures,
     codec and QPs of a preprocessor's training config. Raises ConfigError for a wrong config."""
     config = loop.validated(PreprocessorTraining, raw)
+    if config.others:
+        raise ConfigError(
+            "others: filters are chosen for one task model; leave `others` out, and choose for "
+            "each task model in a run of its own"
+        )
     setting, judge = prepare(config, device), config.judge
     anchor = setting.by_judge
     prices = anchor.slope(torch.tensor(anchor.qps, dtype=torch.float64)).numpy()

@@ -11,6 +11,7 @@ from qa_npp_config import QA_NPP
 from rich.console import Console
 
 from bench.datasets import mini
+from bench.errors import ConfigError
 from bench.preprocessors import make
 from bench.training import controls
 
@@ -44,3 +45,10 @@ def test_they_are_for_the_codec_and_the_measure_that_the_config_names(
     assert name == f"blur+{codec if isinstance(codec, str) else codec['name']}"
     assert method["codec"] == codec
     assert f"% at equal {judge}\n" in said.getvalue()
+
+
+def test_they_are_for_one_task_model(tmp_path: Path) -> None:
+    config = QA_NPP | {"others": [{"model": {"library": "mini", "name": "mini_fcos"}}]}
+    with pytest.raises(ConfigError, match="others: filters are chosen for one task model"):
+        controls.choose(config, tmp_path, torch.device("cpu"), Console(quiet=True))
+    assert not list(tmp_path.iterdir())
