@@ -1,0 +1,108 @@
+"""Would the tests notice? Breaks the code in one place at a time, at random, and runs them.
+
+    pip install mutmut
+    python perf/mutants.py FOLDER [--count 400] [--seed 0] [--parts analysis tasks …]
+
+mutmut (its version 3) makes the mutants of a part, in a clone of the last commit in FOLDER, which
+it may take half an hour to begin with: it runs the part's tests once, to learn which test calls
+which function. Then `count` mutants of each part, drawn at random, are tried, each with the tests
+that call its function. One is killed where a test fails or takes much too long. Prints those that
+survived, as differences, and a table. The same command again goes on with what is there.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = {
+    "analysis": (["bench/analysis"], ["tests/analysis"]),
+    "tasks": (["bench/tasks"], ["tests/tasks"]),
+    "bpg": (["bench/codecs/bpg"], ["tests/codecs"]),
+    "results": (["bench/results"], ["tests/results", "tests/analysis", "tests/test_atomic.py"]),
+    "cache": (["bench/sweep/cache.py"], ["tests/sweep/test_cache.py"]),
+}
+"""Code, and the tests that are to notice."""
+NO_TEST = (5, 33)
+"""Of mutmut's exit codes: no test calls the function."""
+SURVIVED = 0
+
+
+def prepared(part: str, folder: Path) -> Path:
+    """A clone with mutmut's configuration."""
+    clone = folder / part
+    if not clone.exists():
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+        code, tests = PARTS[part]
+        told = {
+            "source_paths": code,
+            "pytest_add_cli_args_test_selection": tests,
+            "also_copy": sorted(
+                p.name
+                for p in clone.iterdir()
+                if p.name != "mutants" and not p.name.startswith(".")
+            ),
+        }
+        lines = [f"{key} = {json.dumps(value)}" for key, value in told.items()]
+        with (clone / "pyproject.toml").open("a") as file:
+            file.write("\n".join(["", "[tool.mutmut]", *lines, ""]))
+    return clone
+
+
+def mutmut(clone: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "mutmut", *words]
+    with (clone / "mutmut.log").open("a") as log:
+        done = subprocess.run(command, cwd=clone, stdout=subprocess.PIPE, stderr=log, text=True)
+        log.write(done.stdout)
+    return done.stdout
+
+
+def verdicts(clone: Path) -> dict[str, int | None]:
+    """mutmut's exit code of each mutant; None for one that was not tried."""
+    found = {}
+    for file in sorted(clone.glob("mutants/**/*.meta")):
+        found |= json.loads(file.read_text())["exit_code_by_key"]
+    return found
+
+
+def tried(part: str, folder: Path, count: int, seed: int) -> Counter[str]:
+    """What became of the mutants that were drawn."""
+    clone = prepared(part, folder)
+    if not verdicts(clone):
+        mutmut(clone, "run", "none")  # makes all of them, learns the tests, and tries none
+    known = sorted(verdicts(clone))
+    drawn = random.Random(seed).sample(known, min(count, len(known)))
+    if left := [name for name in drawn if verdicts(clone)[name] is None]:
+        mutmut(clone, "run", *left)
+    codes = verdicts(clone)
+    for name in drawn:
+        if codes[name] == SURVIVED:
+            print(mutmut(clone, "show", name), flush=True)
+    kinds = {SURVIVED: "survived", **dict.fromkeys(NO_TEST, "not called"), None: "not tried"}
+    ended = Counter(kinds.get(codes[name], "killed") for name in drawn)
+    return ended + Counter({"made": len(known)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, help="for clones; kept")
+    parser.add_argument("--count", type=int, default=400, help="of mutants, for each part")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    a = parser.parse_args()
+    rows = {part: tried(part, a.folder.resolve(), a.count, a.seed) for part in a.parts}
+    print("| part | made | drawn | killed | survived | not called | killed, of those drawn |")
+    print("|---|---|---|---|---|---|---|")
+    for part, ended in rows.items():
+        drawn = ended.total() - ended["made"]
+        cells = (ended[kind] for kind in ("killed", "survived", "not called"))
+        share = f"{ended['killed'] / drawn:.1%}"
+        print(f"| {part} | {ended['made']} | {drawn} | {' | '.join(map(str, cells))} | {share} |")
+
+
+if __name__ == "__main__":
+    main()
