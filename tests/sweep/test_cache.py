@@ -1,7 +1,9 @@
 """The cache: what is damaged is found out, and nothing but its own files is touched."""
 
+import hashlib
 import os
 import random
+import shutil
 import stat
 import threading
 import time
@@ -41,6 +43,12 @@ def test_what_was_put_is_got_and_nothing_else_lies_there(cache: Cache) -> None:
     assert {p for p in cache.folder.rglob("*") if p.is_file()} == {path, cache.folder / MARK}
 
 
+def test_a_key_is_the_hash_of_all_parts_whatever_their_order() -> None:
+    text = f'["test",{caches.FORMAT},{{"name":"a","qp":37}}]'
+    assert key("test", name="a", qp=37) == hashlib.sha256(text.encode()).hexdigest()
+    assert key("test", qp=37, name="a") == key("test", name="a", qp=37)
+
+
 def test_any_damage_is_found_out(cache: Cache) -> None:
     under, path = stored(cache)
     whole, draw = path.read_bytes(), random.Random(0)
@@ -66,7 +74,7 @@ def test_an_entry_under_another_key_is_found_out(cache: Cache) -> None:
     under, path = stored(cache)
     other, elsewhere = stored(cache, "b")
     elsewhere.write_bytes(path.read_bytes())
-    with pytest.warns(UserWarning, match="another key"):
+    with pytest.warns(UserWarning, match=r"is damaged \(it belongs to another key\)"):
         assert cache.get(other) is None
     assert cache.get(under) is not None
 
@@ -89,16 +97,37 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(BenchError, match=r"No space left .* kept; make room"):
+    with pytest.raises(BenchError) as caught:
         stored(cache)
+    assert str(caught.value) == (
+        f"cache {cache.folder}: cannot be written (No space left on device). What was measured "
+        "until then is kept; make room or name another folder with --cache, and run the same "
+        "command again"
+    )
     assert [p.name for p in cache.folder.rglob("*") if p.is_file()] == [MARK]
 
 
-@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
-def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file", "Not a directory"),
+        ("file/below", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("a\0b", "embedded null byte"),
+    ],
+)
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match="--cache"):
+    with pytest.raises(
+        ConfigError, match=f"--cache .*cannot be written .*{reason}.*another folder"
+    ):
         Cache(tmp_path / name).prepare()
+
+
+def test_folders_that_were_deleted_meanwhile_are_made_again(cache: Cache) -> None:
+    shutil.rmtree(cache.folder)
+    under, _ = stored(cache)
+    assert cache.get(under) is not None
 
 
 def half_written(cache: Cache, host: str, process: int) -> Path:
@@ -120,6 +149,7 @@ def test_verify_size_and_prune(cache: Cache, capsys: pytest.CaptureFixture[str])
     half = half_written(cache, caches._host(), GONE)
     size = paths[0].stat().st_size
 
+    assert caches.examine(cache.folder, read=True) == caches.Found(5, 5 * size, [], [half])
     assert main(["cache", "verify", str(cache.folder)]) == 0
     assert "5 entries" in capsys.readouterr().out
     paths[3].write_bytes(b"damaged")
@@ -127,7 +157,8 @@ def test_verify_size_and_prune(cache: Cache, capsys: pytest.CaptureFixture[str])
     assert str(paths[3]) in capsys.readouterr().out.replace("\n", "")
     assert main(["cache", "size", str(cache.folder)]) == 0
     assert paths[3].exists()
-    assert main(["cache", "prune", str(cache.folder)]) == 0
+    assert caches.examine(cache.folder, read=False).damaged == []
+    assert caches.prune(cache.folder) == (2, len("damaged") + len("x"))
     assert not paths[3].exists()
     assert not half.exists()
     assert all(p.exists() for i, p in enumerate(paths) if i != 3)
@@ -138,11 +169,15 @@ def test_verify_size_and_prune(cache: Cache, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("action", ["verify", "prune", "size"])
-def test_a_folder_that_is_no_cache_is_refused(tmp_path: Path, action: str) -> None:
+def test_a_folder_that_is_no_cache_is_refused(
+    tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     entry = tmp_path / "ab" / ("0" * 62)
     entry.parent.mkdir()
     entry.write_text("x")
     assert main(["cache", action, str(tmp_path)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"no cache of this program (there is no {MARK} in it); by default it is .cache" in said
     assert entry.exists()
 
 
@@ -167,7 +202,8 @@ def test_what_killed_processes_left_half_written_goes(cache: Cache) -> None:
 
 def test_what_is_carried_goes_with_the_thread_that_put_it() -> None:
     carried, key = Carried(), "ab" * 32
-    carried.put(key, {"a": np.arange(3)})
+    carried.put(key, entry := {"a": np.arange(3)})
+    assert carried.get(key) is entry
     elsewhere = []
     thread = threading.Thread(target=lambda: elsewhere.append(carried.get(key)))
     thread.start()
