@@ -25,8 +25,8 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 OUT = Path("results/trained/paper_mini")
 STEPS = {"cls": 500, "det": 200}
-BEGUN = {"cls": (), "det": ("start=qa_npp_mini_cls", "batch=8")}
-"""Detection takes a thousand steps from nothing: its rows begin with the classifier's network."""
+BEGUN = {"cls": (), "det": ("start=qa_npp_mini_seg", "batch=8")}
+"""Detection takes a thousand steps from nothing: its rows begin with the network for segmentation."""
 METRICS = {"cls": ("top1", "cross-entropy"), "det": ("mAP", "loss")}
 """A task's accuracy, and a measure that is smooth in what coding does."""
 PAPER_LOSS = ("loss=labels", "trade=closed", "fidelity=0.5", "learning_rate=3e-4")

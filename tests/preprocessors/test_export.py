@@ -27,7 +27,7 @@ runtime: Any = pytest.importorskip("onnxruntime", reason="pip install '.[deploy]
 DOCS = Path(__file__).parents[2] / "docs"
 CPU = torch.device("cpu")
 SHIPPED = {
-    "qa_npp_mini_det": (27, 47),
+    "qa_npp_mini_det": (23, 47),
     "qa_npp_mini_cls": (27, 47),
     "qa_npp_mini_seg": (27, 47),
     "qa_npp_imagenet_lite0": (19, 45),
