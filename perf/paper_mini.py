@@ -3,8 +3,8 @@ prints the table of what they save.
 
     python perf/paper_mini.py train [--task cls|det …] [--rows NAME …] [--out DIR]
     python run_bench.py --config configs/paper_mini.yaml --out results/paper_mini
-    python run_bench.py cost configs/paper_mini.yaml --out results/paper_mini/cost.csv
-    python perf/paper_mini.py table results/paper_mini
+    python run_bench.py cost configs/paper_mini.yaml --out results/paper_mini_cost.csv
+    python perf/paper_mini.py table results/paper_mini results/paper_mini_cost.csv
 
 `train` prints each row's command, runs it on one core and goes on with what is there already. All
 rows of a task take the same number of steps; the three NPPs share them.
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = Path("results/trained/paper_mini")
 STEPS = {"cls": 500, "det": 200}
 BEGUN = {"cls": (), "det": ("start=qa_npp_mini_seg", "batch=8")}
-"""Detection takes a thousand steps from nothing: its rows begin with the network for segmentation."""
+"""Detection takes a thousand steps from nothing: its rows begin with segmentation's network."""
 METRICS = {"cls": ("top1", "cross-entropy"), "det": ("mAP", "loss")}
 """A task's accuracy, and a measure that is smooth in what coding does."""
 PAPER_LOSS = ("loss=labels", "trade=closed", "fidelity=0.5", "learning_rate=3e-4")
@@ -99,12 +99,12 @@ def _run(line: list[str], out: Path) -> None:
     (out / "seconds.json").write_text(json.dumps(_cpu_seconds() - began))
 
 
-def table(results: Path, out: Path) -> str:
+def table(results: Path, cost: Path, out: Path) -> str:
     """Markdown: a row per network, of what the tables of a run and of `cost` say."""
     bd = pd.read_csv(results / "bd.csv")
     bd = bd[bd["interpolation"] == "pchip"]
-    costs = pd.read_csv(results / "cost.csv")
-    costs = costs[costs["step"] == "preprocess"].set_index("what")
+    costs = pd.read_csv(cost)
+    costs = costs[costs["step"] == "preprocess"].set_index(["dataset", "what"])
     lines = []
     for task, (accuracy, smooth) in METRICS.items():
         if not (found := bd[bd["task"] == task]).empty:
@@ -117,12 +117,11 @@ def table(results: Path, out: Path) -> str:
             own = found[found["method"] == method].set_index("metric")
             names = [n for n in ROWS if n == method or (method == "npp" and n.startswith("npp-"))]
             seconds = sum(_seconds(task, n, out) for n in names)
-            cost = costs.loc[method] if method in costs.index else None
             cells = [
                 NPP if method == "npp" else ROWS[method].shown,
                 *(_interval(own.loc[metric]) for metric in (accuracy, smooth)),
                 f"{seconds / 60:.0f} CPU min",
-                *(_cost(cost) if cost is not None else ["", "", ""]),
+                *_cost(costs.loc[f"mini-{task}", method]),
                 "`train npp`, `qps` of each" if method == "npp" else _differs(ROWS[method]),
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -167,13 +166,14 @@ def main() -> None:
     t.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     shown = commands.add_parser("table")
     shown.add_argument("results", type=Path)
+    shown.add_argument("cost", type=Path)
     for command_ in (t, shown):
         command_.add_argument("--out", type=Path, default=OUT, help="of the networks")
     a = parser.parse_args()
     if a.command == "train":
         train(a.task, a.rows, a.out)
     else:
-        print(table(a.results, a.out))
+        print(table(a.results, a.cost, a.out))
 
 
 if __name__ == "__main__":
