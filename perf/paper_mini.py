@@ -57,7 +57,10 @@ ROWS = {
     "by-lambda": Row("told λ / 8 in place of the QP", ("by_lambda=true",)),
     "proxy-both-ways": Row("proxy forward and backward", ("forward=proxy",)),
     "straight-through": Row("codec forward, identity backward", ("backward=identity",)),
-    "learned-proxy": Row("learned proxy backward", ("proxy={out}/proxy/weights.safetensors",)),
+    "learned-proxy": Row(
+        "learned proxy backward",
+        ("proxy={out}/proxy/weights.safetensors", "learning_rate=6e-4"),  # collapses at 2e-3
+    ),
     "npp-30": Row("", ("qps=[27,33]",), "npp", 1 / 3),
     "npp-37": Row("", ("qps=[34,40]",), "npp", 1 / 3),
     "npp-44": Row("", ("qps=[41,47]",), "npp", 1 / 3),

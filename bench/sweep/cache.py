@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -238,11 +238,13 @@ def prune(folder: Path, keep: int | None = None) -> tuple[int, int]:
                 break
             doomed.add(path)
             excess -= n
-    freed = 0
+    deleted = freed = 0
     for path in sorted(doomed):
-        freed += path.stat().st_size
-        path.unlink(missing_ok=True)
-    return len(doomed), freed
+        with suppress(FileNotFoundError):  # another program prunes, too
+            size = path.stat().st_size
+            path.unlink()
+            deleted, freed = deleted + 1, freed + size
+    return deleted, freed
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
@@ -267,12 +269,13 @@ def _abandoned(folder: Path) -> list[Path]:
         if named is None:
             continue
         host, process = named[1], int(named[2])
-        if host == _host():
-            gone = not _runs(process)
-        else:
-            gone = time.time() - path.stat().st_mtime > ABANDONED
-        if gone:
-            found.append(path)
+        with suppress(FileNotFoundError):  # it has just got its final name
+            if host == _host():
+                gone = not _runs(process)
+            else:
+                gone = time.time() - path.stat().st_mtime > ABANDONED
+            if gone:
+                found.append(path)
     return found
 
 

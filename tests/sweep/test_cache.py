@@ -66,8 +66,26 @@ def test_any_damage_is_found_out(cache: Cache) -> None:
             case 3:
                 data += bytes(draw.randrange(1, 50))
         path.write_bytes(data)
-        with pytest.warns(UserWarning, match="is damaged .* made anew"):
+        with pytest.warns(UserWarning, match=r"is damaged \(its checksum is wrong\) .* made anew"):
             assert cache.get(under) is None
+
+
+def test_an_entry_that_is_none_says_what_it_lacks(cache: Cache) -> None:
+    under, path = stored(cache)
+    body = bytes.fromhex(under) + b"no safetensors"
+    path.write_bytes(hashlib.sha256(body).digest() + body)
+    with pytest.warns(UserWarning, match=r"is damaged \(Error while deserializing"):
+        assert cache.get(under) is None
+
+
+@pytest.mark.parametrize("lies", ["C", "F", "every second"])
+def test_an_array_is_got_as_it_was_however_it_lies_in_memory(cache: Cache, lies: str) -> None:
+    whole = np.arange(24, dtype=np.float32).reshape(4, 6)
+    array = whole[:, ::2] if lies == "every second" else np.array(whole, order=lies)
+    cache.put(under := key("test", lies=lies), {"array": array})
+    got = cache.get(under)
+    assert got is not None
+    np.testing.assert_array_equal(got["array"], array)
 
 
 def test_an_entry_under_another_key_is_found_out(cache: Cache) -> None:
@@ -166,6 +184,18 @@ def test_verify_size_and_prune(cache: Cache, capsys: pytest.CaptureFixture[str])
     assert main(["cache", "prune", str(cache.folder), "--keep", str(2 * size / 1e9)]) == 0
     assert [p.exists() for p in paths] == [False, False, True, False, True]
     assert mine.exists()
+    assert caches.prune(cache.folder, keep=2 * size) == (0, 0)
+    assert caches.prune(cache.folder, keep=2 * size - 1) == (1, size)
+
+
+def test_what_another_program_prunes_meanwhile_is_not_counted(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, path = stored(cache)
+    size = path.stat().st_size
+    damaged = [path, path.with_name("gone")]
+    monkeypatch.setattr(caches, "examine", lambda *_, **__: caches.Found(2, 0, damaged, []))
+    assert caches.prune(cache.folder) == (1, size)
 
 
 @pytest.mark.parametrize("action", ["verify", "prune", "size"])
@@ -185,8 +215,10 @@ def test_what_killed_processes_left_half_written_goes(cache: Cache) -> None:
     _, path = stored(cache)
     own, dead = (half_written(cache, caches._host(), p) for p in (os.getpid(), GONE))
     elsewhere = half_written(cache, "0" * 8, GONE)
-    mine = cache.folder / PARTIAL / "mine.txt"
+    mine = cache.folder / PARTIAL / "0 mine.txt"
     mine.write_text("a file of somebody else")
+    # Named by another host, and gone when it is looked at: it has got its final name meanwhile.
+    (cache.folder / PARTIAL / f"{'1' * 8}-7-0123abcd").symlink_to("nowhere")
     cache.prepare()
     assert not dead.exists()
     assert own.exists()
@@ -216,7 +248,7 @@ def test_what_is_carried_goes_with_the_thread_that_put_it() -> None:
 
 def test_a_known_cache_says_what_is_missing(tmp_path: Path) -> None:
     key = "cd" * 32
-    with pytest.raises(MissingError):
+    with pytest.raises(MissingError, match=key):
         Known(tmp_path).get(key)
     Cache(tmp_path).put(key, {"a": np.arange(3)})
     assert Known(tmp_path).get(key)["a"].tolist() == [0, 1, 2]
