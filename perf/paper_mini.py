@@ -57,10 +57,6 @@ ROWS = {
     "by-lambda": Row("told λ / 8 in place of the QP", ("by_lambda=true",)),
     "proxy-both-ways": Row("proxy forward and backward", ("forward=proxy",)),
     "straight-through": Row("codec forward, identity backward", ("backward=identity",)),
-    "learned-proxy": Row(
-        "learned proxy backward",
-        ("proxy={out}/proxy/weights.safetensors", "learning_rate=6e-4"),  # collapses at 2e-3
-    ),
     "npp-30": Row("", ("qps=[27,33]",), "npp", 1 / 3),
     "npp-37": Row("", ("qps=[34,40]",), "npp", 1 / 3),
     "npp-44": Row("", ("qps=[41,47]",), "npp", 1 / 3),
@@ -69,25 +65,20 @@ ROWS = {
 NPP = "NPP, one network for each of three QPs"
 
 
-def command(task: str, name: str, out: Path) -> list[str]:
+def command(task: str, name: str) -> list[str]:
     """What trains a row."""
     row = ROWS[name]
     steps = round(STEPS[task] * row.share)
     sets = (f"steps={steps}", f"validate_every={steps // 4}", "validation=64", *BEGUN[task])
     config = f"configs/train/qa_npp_mini_{task}.yaml"
     line = ["run_bench.py", "train", row.kind, "--config", config]
-    return line + [
-        part for value in (*sets, *row.sets) for part in ("--set", value.replace("{out}", str(out)))
-    ]
+    return line + [part for value in (*sets, *row.sets) for part in ("--set", value)]
 
 
 def train(tasks: list[str], rows: list[str], out: Path) -> None:
-    if "learned-proxy" in rows:
-        config = "configs/train/proxy_mini.yaml"
-        _run(["run_bench.py", "train", "proxy", "--config", config], out / "proxy")
     for task in tasks:
         for name in (name for name in rows if not ROWS[name].made):
-            _run(command(task, name, out), out / task / name)
+            _run(command(task, name), out / task / name)
 
 
 def _run(line: list[str], out: Path) -> None:

@@ -319,7 +319,7 @@ def test_classes_become_categories_and_masks_stay_with_theirs() -> None:
 def test_agreement_is_one_on_the_same_and_less_on_others() -> None:
     agreement = TASKS.get("ins").agreement
     assert agreement is not None
-    clean = found([DISC, OTHER, NOTHING, DISC], [0.9, 0.5, 0.8, 0.2], [1, 2, 1, 1])
+    clean = found([DISC, OTHER, NOTHING, DISC], [0.9, 0.5, 0.95, 0.2], [1, 2, 1, 1])
     wanted = agreement.reference(clean)
     assert wanted.labels.tolist() == [1, 2]  # neither the empty one nor the faint one
     assert wanted.area.tolist() == [DISC.sum(), OTHER.sum()]
