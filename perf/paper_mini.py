@@ -110,11 +110,10 @@ def table(results: Path, cost: Path, out: Path) -> str:
         for method in found["method"].unique():
             own = found[found["method"] == method].set_index("metric")
             names = [n for n in ROWS if n == method or (method == "npp" and n.startswith("npp-"))]
-            seconds = sum(_seconds(task, n, out) for n in names)
             cells = [
                 NPP if method == "npp" else ROWS[method].shown,
                 *(_interval(own.loc[metric]) for metric in (accuracy, smooth)),
-                f"{seconds / 60:.0f} CPU min",
+                _trained([out / task / n for n in names if not ROWS[n].made]),
                 *_cost(costs.loc[f"mini-{task}", method]),
                 "`train npp`, `qps` of each" if method == "npp" else _differs(ROWS[method]),
             ]
@@ -122,14 +121,14 @@ def table(results: Path, cost: Path, out: Path) -> str:
     return "\n".join(lines)
 
 
-def _seconds(task: str, name: str, out: Path) -> float:
-    file = out / task / name / "seconds.json"
-    return 0.0 if ROWS[name].made else float(json.loads(file.read_text()))
+def _trained(folders: list[Path]) -> str:
+    seconds = sum(json.loads((folder / "seconds.json").read_text()) for folder in folders)
+    return f"{seconds / 60:.0f} CPU min" if folders else "no"
 
 
 def _interval(row: "pd.Series[float]") -> str:
     if pd.isna(row["bd_rate"]):
-        return f"undefined ({row['reason']})"
+        return f"undefined: {row['reason'].split(';')[0]}"
     ends = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
     return f"{row['bd_rate']:+.1f}{ends}".replace("-", "−")
 
