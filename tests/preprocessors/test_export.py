@@ -30,6 +30,7 @@ SHIPPED = {
     "qa_npp_mini_det": (23, 47),
     "qa_npp_mini_cls": (27, 47),
     "qa_npp_mini_seg": (27, 47),
+    "qa_npp_mini_universal": (27, 47),
     "qa_npp_imagenet_lite0": (19, 45),
     "qa_npp_coco_yolox_nano": (35, 51),
     "npp_coco_yolox_nano_44": (41, 47),
