@@ -27,9 +27,13 @@ PARTS = {
     "cache": (["bench/sweep/cache.py"], ["tests/sweep/test_cache.py"]),
 }
 """Code, and the tests that are to notice."""
-NO_TEST = (5, 33)
-"""Of mutmut's exit codes: no test calls the function."""
-SURVIVED = 0
+VERDICTS = {
+    0: "survived",
+    **dict.fromkeys((5, 33), "not called"),
+    **dict.fromkeys((1, 3, -11, -9), "killed"),  # a test fails, or the process ends
+    **dict.fromkeys((24, -24, 36, 152, 255), "killed"),  # takes much too long
+}
+"""Of mutmut's exit codes; with any other a mutant was not tried."""
 
 
 def prepared(part: str, folder: Path) -> Path:
@@ -80,10 +84,9 @@ def tried(part: str, folder: Path, count: int, seed: int) -> Counter[str]:
         mutmut(clone, "run", *left)
     codes = verdicts(clone)
     for name in drawn:
-        if codes[name] == SURVIVED:
+        if VERDICTS.get(codes[name]) == "survived":
             print(mutmut(clone, "show", name), flush=True)
-    kinds = {SURVIVED: "survived", **dict.fromkeys(NO_TEST, "not called"), None: "not tried"}
-    ended = Counter(kinds.get(codes[name], "killed") for name in drawn)
+    ended = Counter(VERDICTS.get(codes[name], "not tried") for name in drawn)
     return ended + Counter({"made": len(known)})
 
 
@@ -95,11 +98,12 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     a = parser.parse_args()
     rows = {part: tried(part, a.folder.resolve(), a.count, a.seed) for part in a.parts}
-    print("| part | made | drawn | killed | survived | not called | killed, of those drawn |")
-    print("|---|---|---|---|---|---|---|")
+    kinds = ("killed", "survived", "not called", "not tried")
+    print(f"| part | made | drawn | {' | '.join(kinds)} | killed, of those drawn |")
+    print("|---|---|---|---|---|---|---|---|")
     for part, ended in rows.items():
         drawn = ended.total() - ended["made"]
-        cells = (ended[kind] for kind in ("killed", "survived", "not called"))
+        cells = (ended[kind] for kind in kinds)
         share = f"{ended['killed'] / drawn:.1%}"
         print(f"| {part} | {ended['made']} | {drawn} | {' | '.join(map(str, cells))} | {share} |")
 

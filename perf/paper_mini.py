@@ -82,15 +82,21 @@ def train(tasks: list[str], rows: list[str], out: Path) -> None:
 
 
 def _run(line: list[str], out: Path) -> None:
-    """One training on one core, unless it is there already; its CPU seconds go to seconds.json."""
-    if (out / "seconds.json").exists():
+    """One training on one core, unless it is there already; its CPU seconds go to seconds.json,
+    those of earlier parts included where it was interrupted."""
+    if (out / "weights.safetensors").exists():
         return
     line = [*line, "--out", str(out)]
     print("python", shlex.join(line), flush=True)
     resume = ["--resume"] if (out / "checkpoint.pt").exists() else []
+    spent = out / "seconds.json"
+    before = json.loads(spent.read_text()) if spent.exists() else 0.0
     began, environment = _cpu_seconds(), os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, *line, *resume], cwd=ROOT, env=environment, check=True)
-    (out / "seconds.json").write_text(json.dumps(_cpu_seconds() - began))
+    try:
+        subprocess.run([sys.executable, *line, *resume], cwd=ROOT, env=environment, check=True)
+    finally:
+        out.mkdir(parents=True, exist_ok=True)
+        spent.write_text(json.dumps(before + _cpu_seconds() - began))
 
 
 def table(results: Path, cost: Path, out: Path) -> str:

@@ -1,11 +1,13 @@
 """What a run costs: operations by hand, and sums in closed form."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bench import config as configs
+from bench import preprocessors
 from bench.cli import main, tables
 from bench.preprocessors.base import Neural
 from bench.sweep import cost
@@ -90,6 +92,22 @@ def test_filters_before_and_after_the_codec_are_measured(config: Path, pictures:
     assert after.parameters == sum(p.numel() for p in used.parameters())
     assert after.macs_per_pixel
     assert after.n_bytes == cost.BLOCK
+
+
+@pytest.mark.parametrize(
+    ("method", "often"),
+    [
+        ({"name": "blur", "sigma": {33: 0.5, 45: 1.0}}, 2),
+        ({"name": "npp", "weights": {30: "npp_mini_cls_30", 44: "npp_mini_cls_44"}}, 2),
+        ({"name": "qa-npp", "weights": "qa_npp_mini_cls"}, 5),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_a_picture_is_filtered_once_for_qps_at_which_that_does_the_same(
+    method: dict[str, Any], often: int
+) -> None:
+    qps = [29, 33, 37, 41, 45]
+    assert cost._filterings(preprocessors.make(method, qps, torch.device("cpu")), qps) == often
 
 
 def test_a_quick_estimate_tries_what_is_slow_once(
