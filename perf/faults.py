@@ -2,13 +2,18 @@
 
     python perf/faults.py [COMMAND…] [--faults FAULT…] [--tries N] [--seed N]
 
-Commands: run, report, merge, train. Faults: SIGKILL at a random moment; no file may grow over a
-random size, as on a disk that is full (RLIMIT_FSIZE); 64 file handles (RLIMIT_NOFILE); less
-address space than it needs (RLIMIT_AS), where native code may end it by a signal; and, as after a
-power cut, a file that it wrote is cut at a random byte before it is started again. A try holds
-where the command, unless it is killed, ends by itself with code 0 or 2 and a sentence, and the
-same command again, left alone, gives the bytes that it always gives, or, of a file that was cut,
-refuses it with a sentence. Prints what happened and a table; ends with 1 if anything did not hold.
+Commands: `run` with each backend, `report`, `merge` and `train`. Faults:
+
+- a signal at a random moment, after which no process of the command may live on for 10 s;
+- no file may grow over a random size, as on a disk that is full (RLIMIT_FSIZE);
+- 64 file handles (RLIMIT_NOFILE);
+- less address space than it needs (RLIMIT_AS), where native code may end it by a signal;
+- a file that it wrote is cut at a random byte, as after a power cut, before it is started again.
+
+A try holds where the command, unless a signal ended it, is done or refused with a sentence, and
+the same command again, left alone, gives the bytes that it always gives and leaves no other file,
+or refuses a file that was cut with a sentence. Prints what happened and a table; ends with 1 if
+anything did not hold.
 """
 
 import argparse
@@ -27,16 +32,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kills import ROOT, contents, members
-
+ROOT = Path(__file__).resolve().parents[1]
 SLOW = 300.0
 """Seconds after which a command counts as one that hangs."""
+PATIENCE = 10.0
+"""Seconds that processes of a command may live on after a signal."""
+TIMED = ("manifest.json", "costs.parquet")
+"""Files that hold times of the run."""
 HANDLES = 64
 SMALLEST = 4096
 """Bytes of the smallest limit on files."""
 LEAST_MEMORY = 0.4
 """Of the address space that a command takes, the smallest limit."""
-FAULTS = ("killed", "no room", f"{HANDLES} handles", "memory", "cut")
+SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
+FAULTS = (*SIGNALS, "no room", f"{HANDLES} handles", "memory", "cut")
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,10 @@ class Command:
     """Words more that go on with what is there already."""
 
 
-def sweep(out: Path, methods: str = "bpg,npp+bpg") -> list[str]:
+def sweep(out: Path, methods: str = "bpg,npp+bpg", backend: str = "threading") -> list[str]:
     return [
-        "--tasks", "cls", "--methods", methods, "--qps", "33,41", "--limit", "12", "--jobs", "1",
-        "--device", "cpu", "--backend", "threading", "--set", "analysis.resamples=50",
+        "--tasks", "cls", "--methods", methods, "--qps", "33,41", "--limit", "12", "--jobs", "2",
+        "--device", "cpu", "--backend", backend, "--set", "analysis.resamples=50",
         "--out", str(out),
     ]  # fmt: skip
 
@@ -74,6 +83,8 @@ TRAIN = [
 ]  # fmt: skip
 COMMANDS = {
     "run": Command(lambda f: sweep(f / "run"), "run"),
+    "run-loky": Command(lambda f: sweep(f / "run", backend="loky"), "run"),
+    "run-dask": Command(lambda f: sweep(f / "run", backend="dask"), "run"),
     "report": Command(lambda f: ["report", str(f / "run")], "run", one_run),
     "merge": Command(
         lambda f: ["merge", str(f / "a"), str(f / "b"), "--out", str(f / "both")], "both", two_runs
@@ -99,26 +110,63 @@ def program(
     )  # fmt: skip
 
 
-def killed(words: list[str], after: float) -> None:
+def signalled(words: list[str], number: signal.Signals, after: float) -> tuple[int, bool]:
+    """Its exit code, and whether all its processes were gone in time."""
+
+    def as_from_a_terminal() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     process = subprocess.Popen(
         line(words),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=as_from_a_terminal,
     )  # fmt: skip
     time.sleep(after)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    deadline = time.monotonic() + 10
-    while members(process.pid) and time.monotonic() < deadline:
+    process.send_signal(number)
+    deadline = time.monotonic() + PATIENCE
+    while (left := members(process.pid)) and time.monotonic() < deadline:
+        process.poll()
         time.sleep(0.05)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return process.wait(), not left
+
+
+def members(session: int) -> list[int]:
+    """Processes of a session that run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, its = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+        except OSError:
+            continue
+        if int(its) == session and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """By name; those of the cache are not of any one command."""
+    every = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return {name: path for name, path in every.items() if not name.startswith(".cache/")}
 
 
 def outcome(folder: Path, out: str) -> dict[str, bytes]:
-    """What a command must give again; of a training the weights and curves, not the checkpoint."""
+    """What a command must give again: all but times; of a training the weights and curves."""
     return {
-        name: data
-        for name, data in contents(folder / out).items()
-        if Path(name).suffix not in {".pt", ".html"} and "events.out" not in name
+        name: path.read_bytes()
+        for name, path in files(folder / out).items()
+        if path.name not in TIMED
+        and path.suffix not in {".pt", ".html"}
+        and "events.out" not in name
     }
+
+
+def left_behind(folder: Path, whole: Path) -> list[str]:
+    """Files that a command which was left alone does not leave; each of TensorBoard's is named by
+    the time and the process."""
+    more = [n for n in files(folder).keys() - files(whole) if "events.out" not in n]
+    return more + [str(p) for p in folder.glob("**/.cache/.partial/*")]
 
 
 @dataclass(frozen=True)
@@ -157,9 +205,12 @@ def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> st
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole.done if fault == "cut" else whole.given, folder)
     words = command.words(folder)
-    if fault == "killed":
-        killed(words, after := draw.uniform(0.1, 1.0) * whole.seconds)
-        said = f"after {after:.1f} s"
+    if fault in SIGNALS:
+        after = draw.uniform(0.1, 1.0) * whole.seconds
+        code, gone = signalled(words, SIGNALS[fault], after)
+        said = f"after {after:.1f} s: code {code}"
+        if not gone:
+            return f"{said}: processes lived on"
     elif fault == "cut":
         said = cut(folder, draw)
     else:
@@ -178,6 +229,8 @@ def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> st
         return f"{said}: the same command failed: {again.stderr[-500:]}"
     if outcome(folder, command.out) != outcome(whole.done, command.out):
         return f"{said}: other bytes"
+    if more := left_behind(folder, whole.done):
+        return f"{said}: left behind: {more}"
     return ""
 
 
@@ -193,9 +246,9 @@ def limited(fault: str, whole: Whole, draw: random.Random) -> tuple[int, int]:
 
 def cut(folder: Path, draw: random.Random) -> str:
     """One file of a random kind, at a random byte."""
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.stat().st_size]
-    suffix = draw.choice(sorted({p.suffix for p in files}))
-    file = draw.choice([p for p in files if p.suffix == suffix])
+    written = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.stat().st_size]
+    suffix = draw.choice(sorted({p.suffix for p in written}))
+    file = draw.choice([p for p in written if p.suffix == suffix])
     size = draw.randrange(file.stat().st_size)
     os.truncate(file, size)
     return f"{file.relative_to(folder)} at {size}"

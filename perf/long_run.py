@@ -4,9 +4,10 @@
 
 The pictures are 48 × 48, random blocks, written as PNGs; the codec is JPEG and the model `mini`'s
 classifier. Every half minute, with the run's own line of progress, this counts what all processes
-of the run hold: resident memory (shared pages once for each), open handles, threads, and files in
-their temporary folder. At the end it counts the files and bytes of the cache, and again after
-`cache prune --keep` with half of the bytes. Prints a table.
+of the run hold: processor time, resident memory (shared pages once for each), open handles,
+threads, and files in their temporary folder. At the end it compares the two halves of the sweep,
+by the clock and by processor time, which other programs on the machine hardly change; and it counts
+the files and bytes of the cache, and again after `cache prune --keep` with half of the bytes.
 """
 
 import argparse
@@ -36,6 +37,7 @@ class Reading:
     minute: float
     points: int
     per_second: float
+    cpu_seconds: float
     mib: float
     handles: int
     threads: int
@@ -85,19 +87,33 @@ def processes(root: int) -> list[Path]:
 
 
 def reading(root: int, temporary: Path, began: float, points: int, rate: float) -> Reading:
-    kib = handles = threads = alive = 0
+    kib = handles = threads = alive = ticks = 0
     for process in processes(root):
         try:
             status = (process / "status").read_text()
             handles += len(list((process / "fd").iterdir()))
             kib += int(re.findall(r"VmRSS:\s+(\d+)", status)[0])
             threads += int(re.findall(r"Threads:\s+(\d+)", status)[0])
+            user, system = (process / "stat").read_text().rsplit(")", 1)[1].split()[11:13]
+            ticks += int(user) + int(system)
             alive += 1
         except (OSError, IndexError):  # it has ended meanwhile
             continue
     files = sum(p.is_file() for p in temporary.rglob("*"))
     minute = (time.monotonic() - began) / 60
-    return Reading(minute, points, rate, kib / 1024, handles, threads, files, alive)
+    cpu = ticks / os.sysconf("SC_CLK_TCK")
+    return Reading(minute, points, rate, cpu, kib / 1024, handles, threads, files, alive)
+
+
+def halves(readings: list[Reading]) -> str:
+    """Speed and processor time of a point in each half of the points."""
+    middle = min(readings, key=lambda r: abs(r.points - readings[-1].points / 2))
+    said = []
+    for first, last in ((readings[0], middle), (middle, readings[-1])):
+        points, seconds = last.points - first.points, 60 * (last.minute - first.minute)
+        cpu = 1000 * (last.cpu_seconds - first.cpu_seconds) / points
+        said.append(f"{points / seconds:.1f} per second, {cpu:.2f} ms of CPU each")
+    return "; then ".join(said)
 
 
 def cache_size(folder: Path) -> tuple[int, int]:
@@ -139,6 +155,7 @@ def main() -> None:
                 print("| " + " | ".join(cells) + " |", flush=True)
         if run.wait():
             raise SystemExit(f"the run failed: {' '.join(line)}")
+        print(halves(readings))
         files, size = cache_size(work / "cache")
         print(f"cache: {files / a.pictures:.2f} files and {size / a.pictures:.0f} bytes a picture")
         half = ["--keep", str(size / 2e9)]

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -215,10 +216,10 @@ def examine(folder: Path, read: bool) -> Found:
     """Count the entries of a cache, and check each if `read`. Raises ConfigError for a folder that
     is none."""
     entries, n_bytes, damaged = 0, 0, []
-    for path, n in _entries(folder):
+    for path, file in _entries(folder):
         entries += 1
-        n_bytes += n
-        if read and not _whole(path):
+        n_bytes += file.st_size
+        if read and _damaged(path):
             damaged.append(path)
     return Found(entries, n_bytes, damaged, _abandoned(folder))
 
@@ -230,7 +231,9 @@ def prune(folder: Path, keep: int | None = None) -> tuple[int, int]:
     doomed = {*found.damaged, *found.abandoned}
     if keep is not None:
         left = sorted(
-            (path.stat().st_mtime, n, path) for path, n in _entries(folder) if path not in doomed
+            (file.st_mtime, file.st_size, path)
+            for path, file in _entries(folder)
+            if path not in doomed
         )
         excess = sum(n for _, n, _ in left) - keep
         for _, n, path in left:
@@ -247,8 +250,8 @@ def prune(folder: Path, keep: int | None = None) -> tuple[int, int]:
     return deleted, freed
 
 
-def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
-    """With their sizes; nothing else that lies there."""
+def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Nothing else that lies there, and nothing that another program prunes meanwhile."""
     if not (folder / MARK).is_file():
         raise ConfigError(
             f"{folder}: no cache of this program (there is no {MARK} in it); by default it is "
@@ -257,8 +260,11 @@ def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
     for place in sorted(folder.iterdir()):
         if place.is_dir() and not place.is_symlink():
             for path in sorted(place.iterdir()):
-                if _ENTRY.fullmatch(f"{place.name}/{path.name}") and path.is_file():
-                    yield path, path.stat().st_size
+                if _ENTRY.fullmatch(f"{place.name}/{path.name}"):
+                    with suppress(FileNotFoundError):
+                        file = path.stat()
+                        if S_ISREG(file.st_mode):
+                            yield path, file
 
 
 def _abandoned(folder: Path) -> list[Path]:
@@ -294,9 +300,11 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _whole(path: Path) -> bool:
+def _damaged(path: Path) -> bool:
     try:
         _unpacked(path.read_bytes(), path.parent.name + path.name)
-    except (OSError, _DamagedError):
+    except FileNotFoundError:  # another program has just pruned it
         return False
-    return True
+    except (OSError, _DamagedError):
+        return True
+    return False

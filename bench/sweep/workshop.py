@@ -103,6 +103,7 @@ class Workshop:
         self._on_gpu = device != "cpu"
         self._kept: dict[Hashable, Any] = {}
         self._recent: OrderedDict[str, Pixels] = OrderedDict()
+        self._recent_bytes = 0
         self._making = threading.RLock()
         self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self.coding = threading.BoundedSemaphore(coders)
@@ -152,12 +153,15 @@ class Workshop:
         with self.alone(sha256):
             with self._making:
                 pixels = self._recent.pop(sha256, None)
+                self._recent_bytes -= 0 if pixels is None else pixels.nbytes
             if pixels is None:
                 pixels = make()
             with self._making:
                 self._recent[sha256] = pixels
-                while sum(p.nbytes for p in self._recent.values()) > RECENT:
-                    self._recent.popitem(last=False)
+                self._recent_bytes += pixels.nbytes
+                while self._recent_bytes > RECENT:
+                    _, oldest = self._recent.popitem(last=False)
+                    self._recent_bytes -= oldest.nbytes
         return pixels
 
     def stored(self, kind: str, under: str, make: Callable[[], Entry], counts: Counts) -> Entry:

@@ -164,6 +164,8 @@ def test_verify_size_and_prune(cache: Cache, capsys: pytest.CaptureFixture[str])
         os.utime(path, (i, i))
     mine = paths[0].parent / "mine.txt"
     mine.write_text("a file of somebody else")
+    # Named like an entry, and gone when it is looked at: another program has pruned it.
+    (mine.parent / ("0" * 62)).symlink_to("nowhere")
     half = half_written(cache, caches._host(), GONE)
     size = paths[0].stat().st_size
 
