@@ -46,7 +46,7 @@ class Coded:
     name: str
     data: bytes
     small: bool
-    """To be kept: of the first size, with one setting at most that is not bpgenc's default."""
+    """To be kept: of the first size, with about one setting that is not bpgenc's default."""
 
 
 def coded() -> Iterator[Coded]:
@@ -72,7 +72,7 @@ def coded() -> Iterator[Coded]:
             pixel_format != "4:2:0" and color_space != "rgb",
             color_space != "ycbcr",
             depth != 8,
-            limited,
+            limited and color_space != "ycgco",  # whose video range is libbpg's own
             transparent,
             qp != QPS[1],
         ]

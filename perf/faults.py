@@ -199,8 +199,8 @@ def left_alone(command: Command, work: Path) -> Whole:
     return Whole(given, done, time.monotonic() - began, most)
 
 
-def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> str:
-    """What did not hold; empty where all did."""
+def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> str | None:
+    """What did not hold; empty where all did, None where it was done before the signal."""
     folder = whole.done.parent / "try"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole.done if fault == "cut" else whole.given, folder)
@@ -209,6 +209,8 @@ def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> st
         after = draw.uniform(0.1, 1.0) * whole.seconds
         code, gone = signalled(words, SIGNALS[fault], after)
         said = f"after {after:.1f} s: code {code}"
+        if code == 0:
+            return None
         if not gone:
             return f"{said}: processes lived on"
     elif fault == "cut":
@@ -274,7 +276,8 @@ def main() -> int:
         whole = left_alone(command, work / name)
         for fault in a.faults:
             for _ in range(a.tries):
-                wrong = tried(command, whole, fault, draw)
+                while (wrong := tried(command, whole, fault, draw)) is None:
+                    pass
                 held[name, fault] += not wrong
                 print(f"{name}, {fault}: {wrong or 'held'}", flush=True)
     print("\n| command | fault | tries | held |\n|---|---|---|---|")

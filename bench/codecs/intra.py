@@ -118,7 +118,7 @@ class IntraCodec(MappedCodec):
         return {
             "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
             **versions("av"),
-            "colour": colour.VERSION,
+            "colour": colour.version(),
         }
 
 

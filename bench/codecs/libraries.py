@@ -1,10 +1,14 @@
 """Libraries that only some codecs need: looked for when such a codec is chosen, not before."""
 
 import importlib
+from functools import cache
 from importlib.metadata import version
 from types import ModuleType
 
 from bench.errors import ConfigError
+
+_version = cache(version)
+"""Looked up once: a fingerprint is asked for with every picture, and this searches the disk."""
 
 
 def need(codec: str, module: str, package: str, extra: str) -> ModuleType:
@@ -23,4 +27,4 @@ def need(codec: str, module: str, package: str, extra: str) -> ModuleType:
 
 def versions(*packages: str) -> dict[str, str]:
     """Package → its version, for a fingerprint."""
-    return {package: version(package) for package in packages}
+    return {package: _version(package) for package in packages}

@@ -126,7 +126,7 @@ class VvcCodec:
             **dict(self.identity),
             "settings": " ".join(self.arguments(0, 0, 0)).replace("0x0", "WxH"),
             "padding": f"at least {_LEAST}, a multiple of {_MULTIPLE}",
-            "colour": colour.VERSION,
+            "colour": colour.version(),
         }
 
 

@@ -175,6 +175,22 @@ def test_an_sps_that_the_container_cannot_say_is_refused(change: dict[str, objec
         replace(sps_of(header), **change).write_short(header)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sps_max_sub_layers": 2},
+        {"scaling_list_enabled_flag": True},
+        {"num_short_term_ref_pic_sets": 1},
+        {"long_term_ref_pics_present_flag": True},
+        {"other_extension_flags": 1},
+    ],
+)
+def test_an_sps_with_parts_that_are_not_written_is_refused(change: dict[str, object]) -> None:
+    sps = replace(sps_of(Header(333, 250)), **change)  # type: ignore[arg-type]
+    with pytest.raises(CodecError, match="not written"):
+        sps.write_full()
+
+
 # --- our own files
 
 
@@ -297,6 +313,14 @@ def test_depths_go_there_and_back() -> None:
         deep = colour.from_8_bits(levels, bit_depth)
         assert deep.max() == 2**bit_depth - 1
         assert np.array_equal(colour.to_8_bits(deep, bit_depth), levels)
+
+
+@pytest.mark.parametrize("bit_depth", [10, 12])
+def test_every_deep_sample_goes_to_the_nearest_of_8_bits(bit_depth: int) -> None:
+    deep = np.arange(2**bit_depth, dtype=np.uint16)
+    share = [Fraction(255 * int(sample), 2**bit_depth - 1) for sample in deep]
+    nearest = [int(exact + Fraction(1, 2)) for exact in share]
+    assert colour.to_8_bits(deep, bit_depth).tolist() == nearest
 
 
 def test_taps_sum_to_one() -> None:

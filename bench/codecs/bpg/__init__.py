@@ -112,6 +112,6 @@ class BpgCodec:
             "pyav": av.__version__,
             "settings": f"preset={x265.preset(level)}:tune={x265.TUNE}:{x265.PARAMS}:{x265.BLOCKS}",
             "format": self.settings.describe(),
-            "colour": colour.VERSION,
+            "colour": colour.version(self.settings.color_space, self.settings.limited_range),
             "background": str(self.background),
         }

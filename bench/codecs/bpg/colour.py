@@ -21,9 +21,6 @@ Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Array = NDArray[Any]
 Matrix = tuple[tuple[Fraction, Fraction, Fraction], ...]
 
-VERSION = "down: least squares, 12 taps; up: 7 taps; matrix: 22 bits; v1"
-"""Names the filters and the arithmetic below: change it with whatever can change a sample."""
-
 # Halving: symmetric, sum 128. Fitted by least squares so that DOWN followed by UP gives back the
 # chroma of natural images with the smallest squared error.
 DOWN_CENTRED = (-5, 11, -3, -16, 13, 64, 64, 13, -16, -3, 11, -5)
@@ -46,6 +43,12 @@ _LUMA_WEIGHTS = {
     ColorSpace.YCBCR_BT709: (Fraction(2126, 10000), Fraction(722, 10000)),
     ColorSpace.YCBCR_BT2020: (Fraction(2627, 10000), Fraction(593, 10000)),
 }
+
+
+def version(color_space: ColorSpace = ColorSpace.YCBCR_BT601, limited_range: bool = False) -> str:
+    """Names the filters and the arithmetic: change it with whatever can change a sample."""
+    last_change = 2 if limited_range and color_space is ColorSpace.YCGCO else 1
+    return f"down: least squares, 12 taps; up: 7 taps; matrix: 22 bits; v{last_change}"
 
 
 def to_planes(rgb: NDArray[np.uint8], header: Header) -> list[Plane]:
@@ -239,7 +242,9 @@ def _ranges(header: Header) -> tuple[Fraction, Fraction, int, int]:
     step = 2 ** (header.bit_depth - 8)
     middle = 2 ** (header.bit_depth - 1)
     if header.limited_range:
-        return Fraction(219 * step, 255), Fraction(224 * step, 255), 16 * step, middle
+        luma, chroma = Fraction(219 * step, 255), Fraction(224 * step, 255)
+        # YCgCo of a video range is libbpg's own: its chroma has the steps of luma.
+        return luma, luma if header.color_space is ColorSpace.YCGCO else chroma, 16 * step, middle
     return Fraction(full, 255), Fraction(full, 255), 0, middle
 
 
