@@ -23,7 +23,18 @@ PARTS = {
     "analysis": (["bench/analysis"], ["tests/analysis"]),
     "tasks": (["bench/tasks"], ["tests/tasks"]),
     "bpg": (["bench/codecs/bpg"], ["tests/codecs"]),
-    "results": (["bench/results"], ["tests/results", "tests/analysis", "tests/test_atomic.py"]),
+    "results": (
+        ["bench/results"],
+        [
+            "tests/results",
+            "tests/test_atomic.py",
+            "tests/analysis/test_damaged_files.py",
+            "tests/analysis/test_damaged_results.py",
+            "tests/analysis/test_baseline_files.py",
+            "tests/analysis/test_leaderboard.py",
+            "tests/sweep/test_taken_over.py",
+        ],
+    ),
     "cache": (["bench/sweep/cache.py"], ["tests/sweep/test_cache.py"]),
 }
 """Code, and the tests that are to notice."""
@@ -46,9 +57,7 @@ def prepared(part: str, folder: Path) -> Path:
             "source_paths": code,
             "pytest_add_cli_args_test_selection": tests,
             "also_copy": sorted(
-                p.name
-                for p in clone.iterdir()
-                if p.name != "mutants" and not p.name.startswith(".")
+                p.name for p in clone.iterdir() if p.name not in {"mutants", ".git"}
             ),
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in told.items()]
