@@ -140,7 +140,7 @@ def _told(job: "Job", quiet: bool) -> "Results":
 
     if job.untrained:
         warnings.warn(job.untrained, stacklevel=3)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     results = measured(job, Progress(console, quiet))
     for failure in results.failures:
         warnings.warn(failure, stacklevel=3)

@@ -34,16 +34,17 @@ def answered(run: Callable[[], int | None], err: Console) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except MemoryError:
-        _say(
-            err,
-            "error: out of memory; what was measured is kept. Try fewer --jobs, or smaller images",
-        )
-        return FAILED
     except OSError as error:
         _say(err, f"error: {_of_the_system(error)}")
         return FAILED
     except Exception as error:
+        if _lacks_memory(error):
+            _say(
+                err,
+                "error: out of memory; what was measured is kept. Try fewer --jobs, or smaller "
+                "images",
+            )
+            return FAILED
         where = _written(error)
         _say(
             err,
@@ -55,6 +56,12 @@ def answered(run: Callable[[], int | None], err: Console) -> int:
 
 def _say(err: Console, text: str) -> None:
     err.print(text, style="red", markup=False)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Python and torch say it in several ways."""
+    words = ("out of memory", "can't allocate memory", "can't start new thread")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _of_the_system(error: OSError) -> str:

@@ -32,6 +32,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = 300.0
 """Seconds after which a command counts as one that hangs."""
@@ -76,11 +79,26 @@ def two_runs(folder: Path) -> None:
     program(sweep(folder / "b", "bpg,qa-npp+bpg"), check=True)
 
 
-TRAIN = [
-    "train", "qa-npp", "--config", str(ROOT / "configs/train/qa_npp_mini_cls.yaml"), "--set",
-    "steps=4", "--set", "validate_every=2", "--set", "validation=4", "--set", "width=8",
-    "--set", "batch=4", "--device", "cpu",
-]  # fmt: skip
+def pictures(folder: Path) -> None:
+    """Beside the folder: the same ones for each try, since a training knows its data by path."""
+    (folder.parent / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        blocks = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        rgb = blocks.repeat(8, 0).repeat(8, 1)
+        Image.fromarray(rgb).save(folder.parent / "pictures" / f"{i}.png")
+
+
+def training(folder: Path) -> list[str]:
+    data = f"{{format: folder, task: cls, root: {folder.parent / 'pictures'}}}"
+    return [
+        "train", "qa-npp", "--config", str(ROOT / "configs/train/qa_npp_mini_cls.yaml"), "--set",
+        f"dataset={data}", "--set", "steps=4", "--set", "validate_every=2", "--set",
+        "validation=4", "--set", "width=8", "--set", "batch=4", "--device", "cpu", "--out",
+        str(folder / "net"),
+    ]  # fmt: skip
+
+
 COMMANDS = {
     "run": Command(lambda f: sweep(f / "run"), "run"),
     "run-loky": Command(lambda f: sweep(f / "run", backend="loky"), "run"),
@@ -89,7 +107,7 @@ COMMANDS = {
     "merge": Command(
         lambda f: ["merge", str(f / "a"), str(f / "b"), "--out", str(f / "both")], "both", two_runs
     ),
-    "train": Command(lambda f: [*TRAIN, "--out", str(f / "net")], "net", resumed=("--resume",)),
+    "train": Command(training, "net", pictures, resumed=("--resume",)),
 }
 
 

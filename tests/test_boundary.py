@@ -39,6 +39,8 @@ def said(error: BaseException | None) -> tuple[int, str]:
         (PermissionError(13, "Permission denied", "/y"), 2, ["/y: Permission denied"]),
         (OSError("odd"), 2, ["odd"]),
         (MemoryError(), 2, ["out of memory", "--jobs"]),
+        (RuntimeError("can't start new thread"), 2, ["out of memory", "--jobs"]),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, ["out of memory"]),
         (KeyboardInterrupt(), 130, ["interrupted", "same command again"]),
         (KeyError("x"), 2, ["a fault of this program: KeyError: 'x'", "rabench-fault-"]),
         (RecursionError("deep"), 2, ["a fault of this program"]),

@@ -91,6 +91,11 @@ def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no/such.yaml" in capsys.readouterr().err
 
 
+def test_a_path_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "configs/a:fire:[red].yaml"]) == 2
+    assert "configs/a:fire:[red].yaml" in capsys.readouterr().err
+
+
 def test_dry_run_shows_the_plan_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -37,9 +38,10 @@ GLOBAL = ("-h", "--help", "--version")
 
 
 def _console(stderr: bool) -> Console:
-    """Tables keep their width when written to a file."""
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=140)
+    """Tables keep their width when written to a file, and `a:fire:b` is a path, no picture."""
+    plain = partial(Console, stderr=stderr, highlight=False, emoji=False)
+    console = plain(soft_wrap=True)
+    return console if console.is_terminal else plain(width=140)
 
 
 # Commands look them up here when they say something: who calls `main` may put others in place.

@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 from torch import Tensor, nn
 
+from bench.atomic import write_text
 from bench.errors import ConfigError
 from bench.preprocessors.controls import CONTROLS
 from bench.training import loop
@@ -67,5 +68,5 @@ def choose(raw: dict[str, Any], out: Path, device: torch.device, console: Consol
         }
     out.mkdir(parents=True, exist_ok=True)
     path = out / "controls.yaml"
-    path.write_text(yaml.safe_dump({"methods": methods}, sort_keys=False))
+    write_text(path, yaml.safe_dump({"methods": methods}, sort_keys=False))
     return path

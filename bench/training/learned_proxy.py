@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,6 +34,7 @@ from bench.errors import ConfigError
 from bench.preprocessors.npp import QP_CENTRE, QP_SCALE, blur
 from bench.training import loop
 from bench.training.coding import VALIDATION_QP_STEP, Coder
+from bench.training.files import save_weights
 from bench.training.pictures import dataset, square
 from bench.training.proxy import Proxy, straight_through
 
@@ -307,7 +308,7 @@ def _describe(path: Path, network: LearnedProxy, config: ProxyTraining, codec: C
     }
     # Buffers are CompressAI's constants and tables; some constants are too small for fp16.
     learned = dict(network.named_parameters())
-    save_file({k: v for k, v in load_file(path).items() if k in learned}, path, metadata=about)
+    save_weights(path, {k: v for k, v in load_file(path).items() if k in learned}, about)
 
 
 @torch.no_grad()

@@ -15,12 +15,12 @@ from typing import Any, TextIO, TypeVar
 import torch
 from pydantic import BaseModel, ValidationError
 from rich.progress import Progress
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.errors import BenchError, ConfigError
 from bench.results.lock import LockedError, locked
+from bench.training.files import save_checkpoint, save_weights
 
 Config = TypeVar("Config", bound=BaseModel)
 Batch = TypeVar("Batch")
@@ -101,12 +101,6 @@ def _not_resumed(path: Path, why: str) -> ConfigError:
     )
 
 
-def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
 @dataclass(frozen=True)
 class Judge:
     """Scores the network every so many steps, lower is better: the best one is what training gives.
@@ -171,7 +165,7 @@ class _State:
             "rng": torch.get_rng_state(),
             "step": self.step,
         }
-        _save_checkpoint(checkpoint, kept)
+        save_checkpoint(checkpoint, kept)
 
     def descend(self, terms: Iterable[Tensor], clip_norm: float) -> float:
         """Make a step; returns the loss, the sum of its terms. Raises BenchError where it is not
@@ -294,11 +288,11 @@ def run(
                 last_saved = time.monotonic()
     state.save(checkpoint)
     path = out / "weights.safetensors"
-    _save_weights(state.best if judge else state.averaged.module.state_dict(), path)
+    save_weights(path, _halves(state.best if judge else state.averaged.module.state_dict()), {})
     return path
 
 
-def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
+def _halves(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """In fp16."""
     halves = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
-    save_file({k: v.contiguous().cpu() for k, v in halves.items()}, path)
+    return {k: v.contiguous().cpu() for k, v in halves.items()}

@@ -21,11 +21,12 @@ from joblib import cpu_count
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import codecs
+from bench.atomic import write_text
 from bench.codecs.base import Codec
 from bench.datasets.base import Sample
 from bench.datasets.views import native
@@ -44,6 +45,7 @@ from bench.training.coding import (
     Validation,
     measure,
 )
+from bench.training.files import save_weights
 from bench.training.guided import Guided
 from bench.training.pictures import Picture, cut, dataset, zoomed
 from bench.training.proxy import Proxy, analytic, straight_through
@@ -474,7 +476,7 @@ def _describe(path: Path, name: str, configs: list[PreprocessorTraining]) -> Non
     if config.guidance:
         kept = "network."
         state = {k.removeprefix(kept): v for k, v in state.items() if k.startswith(kept)}
-    save_file(state, path, metadata=about)
+    save_weights(path, state, about)
 
 
 def _write_curves(path: Path, plain: Anchor, ours: Curve) -> None:
@@ -482,7 +484,7 @@ def _write_curves(path: Path, plain: Anchor, ours: Curve) -> None:
     lines = ["qp,bpp_plain,nats_plain,bpp,nats"]
     for values in zip(plain.qps, plain.bpp, plain.nats, *ours, strict=True):
         lines.append(",".join(f"{v:g}" for v in values))
-    path.write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def untrained(name: str, config: PreprocessorTraining) -> nn.Module:

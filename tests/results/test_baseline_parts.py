@@ -1,0 +1,60 @@
+"""Files of a baseline, each by itself; whole ones are in tests/analysis."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from bench.results.baseline import Speed, labelled, of_point, read_costs, write_costs
+from bench.results.files import ResultsError
+from bench.results.folder import link
+
+SPEEDS = (
+    Speed(dataset="d", view="native", method="bpg", stage="encode", ms_per_megapixel=812.5),
+    Speed(dataset="d", view="model:m", method="npp", stage="preprocess", ms_per_megapixel=3e3),
+)
+
+
+def test_costs_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    assert read_costs(path) == ()
+    assert write_costs(path, SPEEDS) == tmp_path / "mine.costs.json"
+    assert read_costs(path) == SPEEDS
+    assert (tmp_path / "mine.costs.json").read_text().endswith("}\n")
+
+
+@pytest.mark.parametrize("text", ["{", '{"format": "rabench costs", "version": 1}', "[]"])
+def test_damaged_costs_are_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.costs.json").write_text(text)
+    with pytest.raises(ResultsError, match=r"mine\.costs\.json"):
+        read_costs(tmp_path / "mine.json")
+
+
+def test_a_point_is_what_was_labelled_with_it() -> None:
+    rows = pa.table({"value": [1.0, 2.0]})
+    points = [("d", "m", "bpg", 30), ("d", "m", "bpg", 40), ("d", "m", "clean", None)]
+    points += [("e", "m", "bpg", 30), ("d", "n", "bpg", 30)]
+    labels = [labelled(rows.append_column("of", pa.array([str(p)] * 2)), *p) for p in points]
+    table = pa.concat_tables(labels)
+    assert table.column_names == ["dataset", "model", "method", "qp", "value", "of"]
+    for point in points:
+        found = of_point(table, *point)
+        assert found.to_pydict() == {"value": [1.0, 2.0], "of": [str(point)] * 2}
+    assert of_point(table, "e", "m", "bpg", 40).num_rows == 0
+
+
+def test_a_link_is_a_copy_where_the_file_system_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.write_text("content")
+    link(source, tmp_path / "same")
+    assert (tmp_path / "same").samefile(source)
+
+    def refused(self: Path, target: Path) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    link(source, tmp_path / "copy")
+    assert (tmp_path / "copy").read_text() == "content"
+    assert not (tmp_path / "copy").samefile(source)
