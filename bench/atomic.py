@@ -13,14 +13,18 @@ from typing import Any
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A hidden path beside `path` to write to. It takes the place of `path` at the end; if anything
-    fails it is removed, and `path` stays what it was. Raises OSError, for a device too: it would be
-    gone."""
+    fails it is removed, and `path` stays what it was. Raises OSError, which names the file, for a
+    device too: it would be gone."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(errno.EINVAL, "it is no file that could be replaced", str(path))
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield part
         part.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a disk that is full says so of an open file
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -58,10 +58,14 @@ def _say(err: Console, text: str) -> None:
     err.print(text, style="red", markup=False)
 
 
-def _lacks_memory(error: Exception) -> bool:
-    """Python and torch say it in several ways."""
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Python and torch say it in several ways, and what tidies up after it may fail, too."""
     words = ("out of memory", "can't allocate memory", "can't start new thread")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+    while error is not None:
+        if isinstance(error, MemoryError) or any(word in str(error) for word in words):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _of_the_system(error: OSError) -> str:

@@ -4,7 +4,7 @@
 
 Commands: `run` with each backend, `report`, `merge` and `train`. Faults:
 
-- a signal at a random moment, after which no process of the command may live on for 10 s;
+- a signal at a random moment, after which no process of the command may live on for 30 s;
 - no file may grow over a random size, as on a disk that is full (RLIMIT_FSIZE);
 - 64 file handles (RLIMIT_NOFILE);
 - less address space than it needs (RLIMIT_AS), where native code may end it by a signal;
@@ -38,7 +38,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = 300.0
 """Seconds after which a command counts as one that hangs."""
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that processes of a command may live on after a signal."""
 TIMED = ("manifest.json", "costs.parquet")
 """Files that hold times of the run."""

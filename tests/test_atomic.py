@@ -1,5 +1,6 @@
 """Files appear at once, and nothing but a file is replaced."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -20,6 +21,15 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="stop"):
         fail()
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_a_full_disk_is_said_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, atomic(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a")
+    with pytest.raises(FileNotFoundError) as missing, atomic(tmp_path / "a"):
+        (tmp_path / "other").read_text()
+    assert str(missing.value.filename) == str(tmp_path / "other")
 
 
 def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:

@@ -29,6 +29,11 @@ def said(error: BaseException | None) -> tuple[int, str]:
     return code, console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def in_the_wake_of(first: Exception, then: Exception) -> Exception:
+    then.__context__ = first
+    return then
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
@@ -41,6 +46,7 @@ def said(error: BaseException | None) -> tuple[int, str]:
         (MemoryError(), 2, ["out of memory", "--jobs"]),
         (RuntimeError("can't start new thread"), 2, ["out of memory", "--jobs"]),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, ["out of memory"]),
+        (in_the_wake_of(MemoryError(), AttributeError("terminate")), 2, ["out of memory"]),
         (KeyboardInterrupt(), 130, ["interrupted", "same command again"]),
         (KeyError("x"), 2, ["a fault of this program: KeyError: 'x'", "rabench-fault-"]),
         (RecursionError("deep"), 2, ["a fault of this program"]),
