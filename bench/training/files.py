@@ -31,7 +31,7 @@ def _sorted(data: bytes) -> bytes:
     """A safetensors file with its metadata in order: the library writes them in a random one.
 
     Format: the header's length in 8 bytes, little-endian; the header, JSON that spaces fill up to a
-    multiple of 8; the tensors (https://huggingface.co/docs/safetensors).
+    multiple of 8; the tensors (safetensors' documentation, section Format).
     """
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
