@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
@@ -198,14 +197,19 @@ class Processes:
         """What there is, or a new one where it is broken."""
         threads = str(max(1, cpu_count() // self.jobs))
         teams = {name: os.environ.get(name, threads) for name in TEAMS}
-        return get_reusable_executor(max_workers=self.jobs, timeout=IDLE, env=teams)
+        return get_reusable_executor(
+            max_workers=self.jobs,
+            timeout=IDLE,
+            env=teams,
+            initializer=_watch_parent,
+            initargs=(os.getpid(),),
+        )
 
     def _handed_out(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
-        call = partial(_beside_its_parent, os.getpid(), function)
         try:
-            future: Future[Result] = self._executor().submit(call, item)
+            future: Future[Result] = self._executor().submit(function, item)
         except TerminatedWorkerError:  # it broke a moment ago
-            future = self._executor().submit(call, item)
+            future = self._executor().submit(function, item)
         self._since[future] = time.monotonic()
         return future
 
@@ -271,17 +275,10 @@ class Either:
         return self.processes.alone(function, item)
 
 
-_watched = False
-
-
-def _beside_its_parent(parent: int, function: Callable[[Item], Result], item: Item) -> Result:
-    """Run in a worker process that ends with its parent: killed outright, a parent cannot end its
-    workers, and loky's would live on for minutes."""
-    global _watched
-    if not _watched and os.getpid() != parent:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-        _watched = True
-    return function(item)
+def _watch_parent(parent: int) -> None:
+    """Have a worker process end with its parent: killed outright, a parent cannot end its workers,
+    and loky's would live on for minutes."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:

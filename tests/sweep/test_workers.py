@@ -63,29 +63,32 @@ def slow(n):
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(Processes(2).stream(slow, range(4), None))
+    list(Processes(2).stream(slow, range(int(sys.argv[2])), None))
 """
 
 
-def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("items", [2, 1], ids=["all at work", "one without work"])
+def test_workers_end_with_their_parent(tmp_path: Path, items: int) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     pids = tmp_path / "pids"
     pids.mkdir()
     parent = subprocess.Popen(
-        [sys.executable, script, pids], env=os.environ | {"PYTHONPATH": str(ROOT)}
+        [sys.executable, script, pids, str(items)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
-    while len(list(pids.iterdir())) < 2 and time.monotonic() < deadline:
+    while len(list(pids.iterdir())) < items and time.monotonic() < deadline:
         time.sleep(0.05)
-    workers = [int(p.name) for p in pids.iterdir()]
-    assert len(workers) == 2
+    workers = [pid for pid in members(parent.pid) if pid != parent.pid]
+    assert {int(p.name) for p in pids.iterdir()} < {*workers}  # and loky's own
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while any(map(alive, workers)) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while members(parent.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(map(alive, workers))
+    assert not members(parent.pid)
 
 
 HALF_A_RESULT = """
@@ -134,10 +137,14 @@ def test_a_worker_that_dies_with_half_a_result_written_does_not_hold_up_the_run(
     assert "died in the midst of handing over a result" in done.stdout
 
 
-def alive(pid: int) -> bool:
-    """Whether it runs; one that ended and was not asked for yet does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+def members(session: int) -> list[int]:
+    """Processes of a session that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its = stat.read_text().rsplit(")", 1)[1].split()[:4]
+        except OSError:
+            continue
+        if int(its) == session and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
