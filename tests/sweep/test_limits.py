@@ -16,7 +16,7 @@ import yaml
 from broken_plugin import installed
 from described import experiment
 from test_run import ROOT, manifest, run
-from test_workers import alive
+from test_workers import members
 
 from bench import codecs, report
 from bench import config as configs
@@ -245,19 +245,21 @@ def test_a_codec_ends_with_its_parent_in_the_midst_of_a_call(tmp_path: Path) -> 
     (tmp_path / "parent.py").write_text(PARENT)
     note = tmp_path / "pid"
     parent = subprocess.Popen(
-        [sys.executable, tmp_path / "parent.py", note], env=os.environ | {"PYTHONPATH": str(ROOT)}
+        [sys.executable, tmp_path / "parent.py", note],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     child = int(note.read_text())
-    assert alive(child)
+    assert child in members(parent.pid)
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 10
-    while alive(child) and time.monotonic() < deadline:
+    while members(parent.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not alive(child)
+    assert not members(parent.pid)
 
 
 def test_a_child_has_no_torch() -> None:
