@@ -1,8 +1,13 @@
-"""Where the optional real images and weights lie: a folder `shared` beside the repository."""
+"""Where the optional real images and weights lie, a folder `shared` beside the repository; and
+hypothesis on a machine that is busy."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
