@@ -22,7 +22,7 @@ def atomic(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        if error.filename is None:  # a disk that is full says so of an open file
+        if error.errno and error.filename is None:  # as of a disk that is full
             error.filename = str(path)
         raise
     finally:
