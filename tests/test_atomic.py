@@ -27,7 +27,7 @@ def test_a_full_disk_is_said_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught, atomic(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(tmp_path / "a")
-    with pytest.raises(OSError, match="^said in words$"), atomic(tmp_path / "a"):
+    with pytest.raises(OSError, match=r"^said in words$"), atomic(tmp_path / "a"):
         raise OSError("said in words")
     with pytest.raises(FileNotFoundError) as missing, atomic(tmp_path / "a"):
         (tmp_path / "other").read_text()
