@@ -211,7 +211,7 @@ class TestLearned:
     ) -> None:
         whole = load_file(train(tmp_path / "whole"))
         monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-        plain, calls = loop._save_checkpoint, 0
+        plain, calls = loop.save_checkpoint, 0
 
         def dying(path: Path, state: dict[str, Any]) -> None:
             nonlocal calls
@@ -220,11 +220,11 @@ class TestLearned:
             if calls == 36:  # in the second stage
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(loop, "_save_checkpoint", dying)
+        monkeypatch.setattr(loop, "save_checkpoint", dying)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "killed")
         assert (tmp_path / "killed" / "checkpoint.pt").exists()
-        monkeypatch.setattr(loop, "_save_checkpoint", plain)
+        monkeypatch.setattr(loop, "save_checkpoint", plain)
         resumed = load_file(train(tmp_path / "killed", resume=True))
         for key, tensor in whole.items():
             torch.testing.assert_close(resumed[key], tensor, atol=1e-5, rtol=1e-3)

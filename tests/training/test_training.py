@@ -87,7 +87,7 @@ def test_killed_training_goes_on_to_the_same_weights(
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     whole = train(kind, tmp_path / "whole")
 
-    plain, calls = loop._save_checkpoint, 0
+    plain, calls = loop.save_checkpoint, 0
 
     def dying(path: Path, state: dict[str, Any]) -> None:
         nonlocal calls
@@ -96,10 +96,10 @@ def test_killed_training_goes_on_to_the_same_weights(
         if calls == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_save_checkpoint", dying)
+    monkeypatch.setattr(loop, "save_checkpoint", dying)
     with pytest.raises(KeyboardInterrupt):
         train(kind, tmp_path / "killed")
-    monkeypatch.setattr(loop, "_save_checkpoint", plain)
+    monkeypatch.setattr(loop, "save_checkpoint", plain)
     resumed = train(kind, tmp_path / "killed", resume=True)
     for key, tensor in whole.items():
         torch.testing.assert_close(resumed[key], tensor, atol=1e-5, rtol=1e-4)
