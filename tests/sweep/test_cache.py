@@ -164,8 +164,6 @@ def test_verify_size_and_prune(cache: Cache, capsys: pytest.CaptureFixture[str])
         os.utime(path, (i, i))
     mine = paths[0].parent / "mine.txt"
     mine.write_text("a file of somebody else")
-    # Named like an entry, and gone when it is looked at: another program has pruned it.
-    (mine.parent / ("0" * 62)).symlink_to("nowhere")
     half = half_written(cache, caches._host(), GONE)
     size = paths[0].stat().st_size
 
@@ -198,6 +196,24 @@ def test_what_another_program_prunes_meanwhile_is_not_counted(
     damaged = [path, path.with_name("gone")]
     monkeypatch.setattr(caches, "examine", lambda *_, **__: caches.Found(2, 0, damaged, []))
     assert caches.prune(cache.folder) == (1, size)
+
+
+def test_an_entry_that_another_program_prunes_while_it_is_looked_at_is_not_damaged(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, path = stored(cache)
+    stat = Path.stat
+
+    def pruned_after(self: Path, **options: bool) -> os.stat_result:
+        found = stat(self, **options)
+        if self == path:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "stat", pruned_after)
+    assert caches.examine(cache.folder, read=True).damaged == []
+    assert not path.exists()
+    assert caches.prune(cache.folder, keep=0) == (0, 0)
 
 
 @pytest.mark.parametrize("action", ["verify", "prune", "size"])
