@@ -279,14 +279,10 @@ def measured(job: Job, progress: "Progress") -> "Results":
 
 def chosen_device(name: str) -> "torch.device":
     """`auto` takes a GPU where there is one. Raises ConfigError."""
-    import torch
+    from bench import devices
 
     _require_one_of("device", name, DEVICES)
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch finds no CUDA device here; use cpu or auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return devices.chosen(name)
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str] | None:

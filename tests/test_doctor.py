@@ -2,8 +2,10 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bench import doctor
 from bench.cli import main
@@ -30,8 +32,6 @@ def test_with_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_the_extra(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
     for name in [n for n in sys.modules if n.split(".")[0] in ("mmcv", "mmdet", "mmpretrain")]:
         monkeypatch.delitem(sys.modules, name)
     for name in ("mmcv", "mmdet", "mmpretrain"):
@@ -52,6 +52,15 @@ def test_without_the_extra(
             with pytest.raises(ConfigError) as refused:
                 ask(LIBRARIES.get(library), spec)
             assert all(command in str(refused.value) for command in mmlab.INSTALL)
+
+
+def test_an_mmcv_without_operators_for_the_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nms(*_: object) -> None:
+        raise RuntimeError("nms_impl: implementation for device cuda:0 not found.")
+
+    monkeypatch.setitem(sys.modules, "mmcv.ops", SimpleNamespace(nms=nms))
+    with pytest.raises(ConfigError, match=r"do not run on cpu here \(nms_impl.*--device cpu"):
+        mmlab.require_nms(torch.device("cpu"))
 
 
 def test_a_broken_core_package_is_an_error(

@@ -48,6 +48,22 @@ def require(package: str) -> None:
         ) from error
 
 
+def require_nms(device: torch.device) -> None:
+    """Raises ConfigError where mmcv has none for the device, as on a GPU if it was built without
+    CUDA, or a wrong one."""
+    nms: Any = importlib.import_module("mmcv.ops").nms
+    boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 8.0]], device=device)
+    try:
+        kept = nms(boxes, torch.tensor([0.9, 0.8], device=device), 0.5)[1].tolist()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"mmcv's operators do not run on {device.type} here ({error}); build mmcv where torch "
+            "finds CUDA and its compiler, or use --device cpu"
+        ) from error
+    if kept != [0]:
+        raise ConfigError(f"mmcv's compiled nms keeps the wrong boxes on {device.type}: {kept}")
+
+
 @contextmanager
 def understood(package: str, name: str) -> Iterator[None]:
     """A config is a program: whatever it raises, or what is made of it, becomes ConfigError."""
@@ -138,6 +154,8 @@ def build(package: str, config: Any, spec: ModelSpec, device: torch.device) -> A
             f"model {spec.name}: weights {spec.weights!r} are not a file; {package} needs a "
             f"checkpoint{_where(package, spec.name)}"
         )
+    if package == "mmdet":
+        require_nms(device)
     init_default_scope(config.get("default_scope") or package)
     _without_downloads(config.model)
     with fixed_draws():

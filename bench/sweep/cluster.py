@@ -14,8 +14,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from bench import devices
 from bench.errors import BenchError, ConfigError
-from bench.sweep.workshop import Setup, device_count, workshop
+from bench.sweep.workshop import Setup, workshop
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -188,7 +189,7 @@ def _local(jobs: int, device: str) -> Iterator[Any]:
     import dask
     from distributed import LocalCluster
 
-    gpus = device_count(device)
+    gpus = devices.count(device)
     with (
         dask.config.set(LIGHT),
         tempfile.TemporaryDirectory(prefix="rabench-dask-") as folder,

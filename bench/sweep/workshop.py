@@ -22,6 +22,7 @@ import torch
 from joblib import cpu_count
 from numpy.typing import NDArray
 
+from bench import devices
 from bench.config import BenchConfig
 from bench.errors import BenchError
 from bench.sweep import versions
@@ -254,7 +255,7 @@ def workshop(setup: Setup) -> Workshop:
                 )
             if setup.folder.is_dir():
                 os.chdir(setup.folder)
-            experiments = plan(setup.config, device_here(setup.device), setup.limit)
+            experiments = plan(setup.config, devices.here(setup.device), setup.limit)
             seen = tuple(e.dataset.annotations_sha256 for e in experiments)
             for e, here, there in zip(experiments, seen, setup.data, strict=True):
                 if here != there:
@@ -276,28 +277,3 @@ def workshop(setup: Setup) -> Workshop:
 def sees_cache(setup: Setup) -> bool:
     """Whether this process has the folder of the cache, and not another one of that name."""
     return setup.notes.is_file()
-
-
-def device_here(kind: str) -> torch.device:
-    """Of this process: with several GPUs each worker takes the one of its number."""
-    n = device_count(kind)
-    return torch.device(kind, _number() % n) if n > 1 else torch.device(kind)
-
-
-def device_count(kind: str) -> int:
-    """GPUs of this machine that a run uses."""
-    return torch.cuda.device_count() if kind == "cuda" else 0
-
-
-def _number() -> int:
-    """Of a worker process among its kind: its name ends in it, or Dask knows it."""
-    import multiprocessing
-
-    try:
-        from distributed import get_worker
-
-        name = str(get_worker().name)
-    except (ImportError, ValueError):
-        name = multiprocessing.current_process().name
-    digits = name.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else 0

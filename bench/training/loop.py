@@ -18,6 +18,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from bench import devices
 from bench.errors import BenchError, ConfigError
 from bench.results.lock import LockedError, locked
 from bench.training.files import save_checkpoint, save_weights
@@ -275,7 +276,8 @@ def run(
         state.read(checkpoint)
     network.train()
     last_saved = time.monotonic()
-    with _log(out, state.step, steps) as log:
+    device = next(network.parameters()).device
+    with devices.sums_in_order(device), _log(out, state.step, steps) as log:
         for batch in batches(state.step):
             value = state.descend(loss(batch), clip_norm)
             log.add(value, state)
