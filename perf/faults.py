@@ -1,6 +1,6 @@
 """Commands on a machine that fails them: killed, no room for a file, few handles, files cut short.
 
-    python perf/faults.py [COMMAND…] [--faults FAULT…] [--tries N] [--seed N]
+    python perf/faults.py [COMMAND…] [--faults FAULT…] [--tries N] [--seed N] [--device cuda]
 
 Commands: `run` with each backend, `report`, `merge` and `train`. Faults:
 
@@ -8,6 +8,7 @@ Commands: `run` with each backend, `report`, `merge` and `train`. Faults:
 - no file may grow over a random size, as on a disk that is full (RLIMIT_FSIZE);
 - 64 file handles (RLIMIT_NOFILE);
 - less address space than it needs (RLIMIT_AS), where native code may end it by a signal;
+- with `--device cuda`, less memory of the GPU than it may need, since another process has the rest;
 - a file that it wrote is cut at a random byte, as after a power cut, before it is started again.
 
 A try holds where the command, unless a signal ended it, is done or refused with a sentence, and
@@ -28,8 +29,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,16 @@ LEAST_MEMORY = 0.4
 """Of the address space that a command takes, the smallest limit."""
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 FAULTS = (*SIGNALS, "no room", f"{HANDLES} handles", "memory", "cut")
+ON_A_GPU = "GPU memory"
+LEFT = (100, 1500)
+"""MiB of a GPU's memory that another process leaves: CUDA itself takes about 500."""
+HOLDER = """
+import sys, torch
+free, _ = torch.cuda.mem_get_info()
+held = torch.empty(free - (int(sys.argv[1]) << 20), dtype=torch.uint8, device="cuda")
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 @dataclass(frozen=True)
@@ -65,8 +77,7 @@ class Command:
 def sweep(out: Path, methods: str = "bpg,npp+bpg", backend: str = "threading") -> list[str]:
     return [
         "--tasks", "cls", "--methods", methods, "--qps", "33,41", "--limit", "12", "--jobs", "2",
-        "--device", "cpu", "--backend", backend, "--set", "analysis.resamples=50",
-        "--out", str(out),
+        "--backend", backend, "--set", "analysis.resamples=50", "--out", str(out),
     ]  # fmt: skip
 
 
@@ -94,8 +105,7 @@ def training(folder: Path) -> list[str]:
     return [
         "train", "qa-npp", "--config", str(ROOT / "configs/train/qa_npp_mini_cls.yaml"), "--set",
         f"dataset={data}", "--set", "steps=4", "--set", "validate_every=2", "--set",
-        "validation=4", "--set", "width=8", "--set", "batch=4", "--device", "cpu", "--out",
-        str(folder / "net"),
+        "validation=4", "--set", "width=8", "--set", "batch=4", "--out", str(folder / "net"),
     ]  # fmt: skip
 
 
@@ -109,6 +119,14 @@ COMMANDS = {
     ),
     "train": Command(training, "net", pictures, resumed=("--resume",)),
 }
+
+
+def on_device(command: Command, device: str) -> Command:
+    def words(folder: Path) -> list[str]:
+        told = command.words(folder)
+        return told if told[0] in {"report", "merge"} else [*told, "--device", device]
+
+    return replace(command, words=words)
 
 
 def line(words: list[str]) -> list[str]:
@@ -233,6 +251,13 @@ def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> st
             return f"{said}: processes lived on"
     elif fault == "cut":
         said = cut(folder, draw)
+    elif fault == ON_A_GPU:
+        left = draw.randrange(*LEFT)
+        with memory_held(left):
+            ended = program(words)
+        said = f"{left} MiB: code {ended.returncode} {ended.stderr.strip().splitlines()[-1:]}"
+        if not answered(ended):
+            return f"{said}: no answer\n{ended.stderr[-2000:]}"
     else:
         limit, value = limited(fault, whole, draw)
         ended = program(words, {limit: value})
@@ -252,6 +277,18 @@ def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> st
     if more := left_behind(folder, whole.done):
         return f"{said}: left behind: {more}"
     return ""
+
+
+@contextmanager
+def memory_held(left: int) -> Iterator[None]:
+    """All of the GPU's but so many MiB, by another process."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(left)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        yield
+        holder.terminate()
 
 
 def limited(fault: str, whole: Whole, draw: random.Random) -> tuple[int, int]:
@@ -283,14 +320,15 @@ def answered(ended: subprocess.CompletedProcess[str]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("commands", nargs="*", metavar="COMMAND", default=list(COMMANDS))
-    parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--faults", nargs="*", choices=[*FAULTS, ON_A_GPU], default=list(FAULTS))
     parser.add_argument("--tries", type=int, default=4, help="of each command and fault")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     a = parser.parse_args()
     work, draw = Path(tempfile.mkdtemp()), random.Random(a.seed)
     held: Counter[tuple[str, str]] = Counter()
     for name in a.commands:
-        command = COMMANDS[name]
+        command = on_device(COMMANDS[name], a.device)
         whole = left_alone(command, work / name)
         for fault in a.faults:
             for _ in range(a.tries):
