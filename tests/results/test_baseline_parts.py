@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from bench.results.baseline import Speed, labelled, of_point, read_costs, write_costs
+from bench.results.baseline import Speed, _write_table, labelled, of_point, read_costs, write_costs
 from bench.results.files import ResultsError
 from bench.results.folder import link
 
@@ -33,7 +34,7 @@ def test_damaged_costs_are_refused_by_name(tmp_path: Path, text: str) -> None:
 def test_a_point_is_what_was_labelled_with_it() -> None:
     rows = pa.table({"value": [1.0, 2.0]})
     points = [("d", "m", "bpg", 30), ("d", "m", "bpg", 40), ("d", "m", "clean", None)]
-    points += [("e", "m", "bpg", 30), ("d", "n", "bpg", 30)]
+    points += [("d", "m", "bpg", None), ("e", "m", "bpg", 30), ("d", "n", "bpg", 30)]
     labels = [labelled(rows.append_column("of", pa.array([str(p)] * 2)), *p) for p in points]
     table = pa.concat_tables(labels)
     assert table.column_names == ["dataset", "model", "method", "qp", "value", "of"]
@@ -41,6 +42,17 @@ def test_a_point_is_what_was_labelled_with_it() -> None:
         found = of_point(table, *point)
         assert found.to_pydict() == {"value": [1.0, 2.0], "of": [str(point)] * 2}
     assert of_point(table, "e", "m", "bpg", 40).num_rows == 0
+
+
+def test_positions_that_count_up_are_written_as_differences(tmp_path: Path) -> None:
+    for steps, encoding in ((1, "DELTA_BINARY_PACKED"), (3, "BYTE_STREAM_SPLIT")):
+        table = pa.table({"index": range(0, 20 * steps, steps), "task": ["a"] * 20})
+        path = _write_table(tmp_path / "t.parquet", table)
+        assert pq.read_table(path).to_pydict() == table.to_pydict()
+        (index, task) = (pq.ParquetFile(path).metadata.row_group(0).column(i) for i in (0, 1))
+        assert encoding in index.encodings
+        assert "RLE_DICTIONARY" in task.encodings
+        assert index.compression == task.compression == "ZSTD"
 
 
 def test_a_link_is_a_copy_where_the_file_system_has_none(

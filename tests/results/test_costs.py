@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bench.results.costs import speeds
@@ -74,4 +76,22 @@ def test_a_table_without_a_column_is_refused(tmp_path: Path, table: str, column:
     written(tmp_path, [cost(0, "bpg", "encode", 1.0)], [image(0, "bpg")])
     pd.read_parquet(tmp_path / table).drop(columns=column).to_parquet(tmp_path / table)
     with pytest.raises(ResultsError, match=f"{table}.*{column}"):
+        speeds(tmp_path)
+
+
+@pytest.mark.parametrize("table", [COSTS, IMAGES])
+def test_a_damaged_table_is_named(tmp_path: Path, table: str) -> None:
+    written(tmp_path, [cost(0, "bpg", "encode", 1.0)], [image(0, "bpg")])
+    (tmp_path / table).write_bytes(b"PAR1 and no more")
+    with pytest.raises(ResultsError, match=f"{table}: cannot be read as Parquet"):
+        speeds(tmp_path)
+
+
+def test_text_that_is_no_unicode_is_damage(tmp_path: Path) -> None:
+    written(tmp_path, [cost(0, "bpg", "encode", 1.0)], [image(0, "bpg")])
+    table = pq.read_table(tmp_path / COSTS)
+    broken = pa.array([b"enc\xff"], pa.binary()).view(pa.string())
+    place = table.column_names.index("stage")
+    pq.write_table(table.set_column(place, "stage", broken), tmp_path / COSTS)
+    with pytest.raises(ResultsError, match=f"{COSTS}: cannot be read as Parquet: .*UTF8"):
         speeds(tmp_path)

@@ -59,6 +59,17 @@ def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
     assert (out / "figures/a.svg").read_text() == "new"
 
 
+def test_a_second_run_replaces_whatever_the_first_listed(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with writing(out) as place:
+        fill(place.work)
+        (place.work / "points.csv").rename(place.work / "kept-elsewhere.bin")
+        place.publish()
+    assert tree(out) == RESULTS - {"points.csv"} | {"kept-elsewhere.bin"}
+    published(out)
+    assert tree(out) == RESULTS
+
+
 def test_a_run_that_fails_changes_nothing(tmp_path: Path) -> None:
     out = published(tmp_path / "run", "old")
     with pytest.raises(ZeroDivisionError), writing(out) as place:  # noqa: PT012
@@ -76,6 +87,8 @@ def test_a_run_that_fails_changes_nothing(tmp_path: Path) -> None:
         {"thesis.tex": "x"},
         {"manifest.json": '{"name": "my web app", "start_url": "/"}', "src/app.js": "x"},
         {"manifest.json": '{"manifest_version": 3}'},
+        {"manifest.json": '{"schema": 1}', "points.csv": "x"},
+        {"manifest.json": '{"schema": "1", "experiments": []}', "points.csv": "x"},
         {"manifest.json": "not JSON", "a": "x"},
         {"manifest.json": "[" * 100_000, "a": "x"},
         {".git/HEAD": "ref"},

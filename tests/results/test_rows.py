@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results.files import ResultsError
+from bench.results.files import ResultsError, parse_table
 from bench.results.rows import (
     IMAGE_KINDS,
     BDRow,
+    CategoryRow,
     EqualAccuracyRow,
     FidelityRow,
+    ImageRow,
     MeanRow,
     PairRow,
     PointRow,
@@ -27,9 +30,10 @@ from bench.results.rows import (
     from_csv,
     known,
     to_csv,
+    write_images,
 )
 
-KINDS = (PointRow, BDRow, EqualAccuracyRow, PairRow, MeanRow, FidelityRow)
+KINDS = (PointRow, BDRow, EqualAccuracyRow, PairRow, MeanRow, FidelityRow, CategoryRow)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 VALUES: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8)
@@ -151,6 +155,39 @@ def test_tables_that_an_older_version_did_not_write_are_empty(tmp_path: Path) ->
     for name in ("pairs.csv", "means.csv", "fidelity.csv"):
         (tmp_path / name).unlink()
     assert Tables.read(tmp_path) == tables
+
+
+@given(rows=st.lists(some(CategoryRow), min_size=1, max_size=2))
+def test_categories_are_a_file_where_there_are_any(
+    rows: list[CategoryRow], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("tables")
+    Tables([], [], [], categories=rows).write(folder)
+    assert Tables.read(folder).categories == rows
+
+
+def test_a_status_is_one_of_two(tmp_path: Path) -> None:
+    path = tmp_path / "bd.csv"
+    simple = {str: "a", Status: "ok"}
+    row = BDRow(**{name: simple.get(hint, 1) for name, hint in get_type_hints(BDRow).items()})
+    to_csv(BDRow, [row], path)
+    path.write_text(path.read_text().replace(",ok,", ",fine,"))
+    with pytest.raises(ResultsError, match=r"bd\.csv, line 2: 'fine': ok or undefined is expected"):
+        from_csv(BDRow, path)
+
+
+def test_images_without_what_was_not_measured(tmp_path: Path) -> None:
+    images = pd.DataFrame({name: [1.0, 2.0] for name in reversed(columns(ImageRow))})
+    without = [name for name in columns(ImageRow) if name != "lpips"]
+    for table, kept in (
+        (images, columns(ImageRow)),
+        (images.assign(lpips=np.nan), without),
+        (images.drop(columns="lpips"), without),
+    ):
+        write_images(table, tmp_path / "images.parquet")
+        found = parse_table(tmp_path, (tmp_path / "images.parquet").read_bytes())
+        assert found.column_names == kept
+        pd.testing.assert_frame_equal(found.to_pandas(), images[kept])
 
 
 def test_no_value() -> None:
