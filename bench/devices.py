@@ -31,6 +31,11 @@ def count(kind: str) -> int:
     return torch.cuda.device_count() if kind == "cuda" else 0
 
 
+def arithmetic(device: torch.device) -> str:
+    """What numbers depend on, of fingerprints and keys of the cache."""
+    return "cuda without TF32" if device.type == "cuda" else device.type
+
+
 @contextmanager
 def sums_in_order(device: torch.device) -> Iterator[None]:
     """Gradients, too, are the same each time on a GPU, where torch warns of any that cannot be."""

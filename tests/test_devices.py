@@ -44,6 +44,7 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_computes_as_a_cpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 1)
     assert devices.chosen("auto") == torch.device("cuda")
+    assert devices.arithmetic(torch.device("cuda")) == "cuda without TF32"
     for holder, name, wanted in EXACT:
         assert getattr(holder, name) is wanted
     with devices.sums_in_order(torch.device("cuda")):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
-from bench import assets
+from bench import assets, devices
 from bench.errors import ConfigError
 from bench.preprocessors import onnx_file
 from bench.preprocessors.controls import CONTROLS, control, is_qp, nearest, shown
@@ -72,7 +72,7 @@ class Neural:
             "weights": self.sha256,
             "code": CODE_VERSION,
             "torch": torch.__version__,
-            "device": self.device.type,
+            "device": devices.arithmetic(self.device),
         }
 
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench import devices
 from bench.errors import ConfigError
 from bench.models.base import sha256
 from bench.models.weights import load_weights
@@ -56,7 +57,7 @@ class Lpips:
     @property
     def key(self) -> dict[str, str]:
         """Whatever can change it, beside the two pictures."""
-        return self.fingerprint | {"device": self._device.type}
+        return self.fingerprint | {"device": devices.arithmetic(self._device)}
 
     def __call__(self, a: Pixels, b: Pixels) -> float:
         """Of two (H, W, 3) pictures of 8-bit RGB, 0 for equal ones; NaN for a side under 31

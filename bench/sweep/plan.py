@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from bench import codecs, datasets, models, preprocessors
+from bench import codecs, datasets, devices, models, preprocessors
 from bench.codecs.base import Codec, prepare, says
 from bench.config import (
     AUTO,
@@ -140,7 +140,7 @@ class PlannedModel:
 
     @cached_property
     def key(self) -> str:
-        return cache.key("model", device=self._device.type, **self.fingerprint)
+        return cache.key("model", device=devices.arithmetic(self._device), **self.fingerprint)
 
 
 @dataclass(frozen=True)
