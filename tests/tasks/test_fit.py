@@ -1,34 +1,14 @@
 """What a task asks of a model and a data set, gives to a training, and shows on a picture."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
+from stand_ins import Data, Model, Sample
 
 from bench.errors import ConfigError
 from bench.tasks import TASKS
 from bench.tasks.records import Detections, Label, Logits, Objects
-
-
-@dataclass
-class Model:
-    classes: list[str] | None = None
-
-
-@dataclass
-class Sample:
-    target: Any
-
-
-@dataclass
-class Data:
-    samples: list[Sample]
-    categories: dict[int, str]
-    n_classes: int | None = None
-    labelled: bool = True
-    name: str = "set"
-    left_out: tuple[str, ...] = field(default=())
 
 
 def label(i: int) -> Label:
@@ -59,8 +39,8 @@ def detections(boxes: list[list[float]], scores: list[float], labels: list[int])
         (3, 2, None),
         (None, 2, None),
         (None, 1, None),
-        (4, 2, "data set set has 4 classes, but model net gives 3: the class numbers"),
-        (None, 3, r"set has class index 3, but model net gives 3 classes \(0 to 2\)"),
+        (4, 2, "data set streets has 4 classes, but model net gives 3: the class numbers"),
+        (None, 3, r"streets has class index 3, but model net gives 3 classes \(0 to 2\)"),
     ],
 )
 def test_classes_are_known_by_their_number(
@@ -135,7 +115,7 @@ def test_two_categories_that_a_model_cannot_tell_apart() -> None:
     data = Data([Sample(objects([[0, 0, 4, 4]], [7], [False]))], {7: "cat", 9: "Cat"})
     assert TASKS.get("det").training_targets(Model(["cat"]), data)[0]["labels"].tolist() == [0]
     data.samples.append(Sample(objects([[0, 0, 4, 4]], [9], [False])))
-    with pytest.raises(ConfigError, match=r"set: categories 'cat' and 'Cat' are the same"):
+    with pytest.raises(ConfigError, match=r"streets: categories 'cat' and 'Cat' are the same"):
         TASKS.get("det").training_targets(Model(["cat"]), data)
 
 

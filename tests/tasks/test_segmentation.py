@@ -1,11 +1,10 @@
 """mIoU, pixel accuracy and cross-entropy against torchmetrics and torch."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from stand_ins import Data, Model, Sample
 
 from bench.errors import ConfigError, DataError
 from bench.results.pictures import Mark
@@ -134,27 +133,6 @@ def test_intersections_over_union_of_categories() -> None:
 
 
 # --- models and data sets -------------------------------------------------------------------------
-
-
-@dataclass
-class Model:
-    classes: list[str] | None
-
-
-@dataclass
-class Sample:
-    target: Regions
-    name: str = "a"
-
-
-@dataclass
-class Data:
-    samples: list[Sample]
-    categories: dict[int, str]
-    n_classes: int | None = None
-    labelled: bool = True
-    name: str = "streets"
-    left_out: tuple[str, ...] = field(default=())
 
 
 def data(*labels: int, n_classes: int | None = 3) -> Data:
