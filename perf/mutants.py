@@ -35,7 +35,6 @@ PARTS = {
             "tests/analysis/test_damaged_files.py",
             "tests/analysis/test_damaged_results.py",
             "tests/analysis/test_baseline_files.py",
-            "tests/sweep/test_taken_over.py",
         ],
     ),
     "cache": (["bench/sweep/cache.py"], ["tests/sweep/test_cache.py"]),
