@@ -6,7 +6,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.results.baseline import Speed, _write_table, labelled, of_point, read_costs, write_costs
+from bench.results.baseline import (
+    Baseline,
+    Speed,
+    _write_table,
+    labelled,
+    of_point,
+    read_costs,
+    read_tables,
+    write_costs,
+)
 from bench.results.files import ResultsError
 from bench.results.folder import link
 
@@ -53,6 +62,16 @@ def test_positions_that_count_up_are_written_as_differences(tmp_path: Path) -> N
         assert encoding in index.encodings
         assert "RLE_DICTIONARY" in task.encodings
         assert index.compression == task.compression == "ZSTD"
+
+
+def test_a_table_of_another_baseline_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.cls.parquet").write_bytes(b"another")
+    listed = {"mine.cls.parquet": "sha256:0"}
+    baseline = Baseline.model_construct(experiments=(None,), statistics=listed)
+    with pytest.raises(
+        ResultsError, match=r"mine\.cls\.parquet is not the file that this"
+    ):
+        read_tables(tmp_path / "mine.json", baseline)
 
 
 def test_a_link_is_a_copy_where_the_file_system_has_none(

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from bench.errors import ConfigError
-from bench.results import folder
+from bench.results import folder, lock
 from bench.results.folder import check, complete, updating, writing
 from bench.results.manifest import Manifest, write
-from bench.results.names import FINISHED, UNFINISHED
+from bench.results.names import FINISHED, LOCK, UNFINISHED
 
 
 def fill(work: Path, text: str = "new") -> None:
@@ -240,6 +240,16 @@ def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path) -> None
     holder.wait()
     published(out)
     assert tree(out) == RESULTS
+
+
+def test_a_file_system_without_locks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "fcntl", None)
+    with pytest.warns(UserWarning, match=rf"{tmp_path} cannot be locked \(no locks on this system"):
+        published(tmp_path)
+    assert tree(tmp_path) == RESULTS
+    assert lock.holder(tmp_path / LOCK) is None
 
 
 @pytest.mark.parametrize("steps", range(14))
