@@ -1,7 +1,10 @@
 """One picture through libav's encoders and decoders, on one thread. libav releases the GIL."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -20,8 +23,27 @@ def encode_frame(encoder: str, frame: av.VideoFrame, options: Mapping[str, str])
     context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
     context.thread_count = 1
     context.options = dict(options)
+    with _ordinary_priority():
+        context.open()
     frame.pts = 0
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+
+
+@contextmanager
+def _ordinary_priority() -> Iterator[None]:
+    """As root, SVT-AV1 gives the thread that opens it, and its own, the highest real-time priority:
+    while they code, nothing else on the machine would get a core."""
+    if not hasattr(os, "sched_getscheduler"):  # not Linux
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    yield
+    if os.sched_getscheduler(0) == policy:
+        return
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has just ended
+            if os.sched_getscheduler(int(thread.name)) == os.SCHED_FIFO:
+                os.sched_setscheduler(int(thread.name), policy, parameters)
 
 
 def decode_frames(

@@ -305,6 +305,20 @@ def test_a_pillow_built_without_the_format_is_named(
         make(name)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="not Linux")
+@pytest.mark.parametrize("name", ["av1", "h264"])
+def test_a_thread_that_codes_keeps_its_priority(name: str) -> None:
+    """SVT-AV1 takes another one where it runs as root."""
+
+    def policy() -> tuple[int, int]:
+        return os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+
+    with ThreadPoolExecutor(1) as pool:
+        before = pool.submit(policy).result()
+        assert pool.submit(make(name).encode, natural_picture(64, 48), 40).result()
+        assert pool.submit(policy).result() == before
+
+
 @pytest.mark.parametrize("name", ["av1", "h264"])
 def test_a_pyav_built_without_the_encoder_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch

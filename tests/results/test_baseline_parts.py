@@ -68,9 +68,7 @@ def test_a_table_of_another_baseline_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.cls.parquet").write_bytes(b"another")
     listed = {"mine.cls.parquet": "sha256:0"}
     baseline = Baseline.model_construct(experiments=(None,), statistics=listed)
-    with pytest.raises(
-        ResultsError, match=r"mine\.cls\.parquet is not the file that this"
-    ):
+    with pytest.raises(ResultsError, match=r"mine\.cls\.parquet is not the file that this"):
         read_tables(tmp_path / "mine.json", baseline)
 
 
