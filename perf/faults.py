@@ -281,14 +281,14 @@ def tried(command: Command, whole: Whole, fault: str, draw: random.Random) -> st
 
 @contextmanager
 def memory_held(left: int) -> Iterator[None]:
-    """All of the GPU's but so many MiB, by another process."""
+    """All of the GPU's but so many MiB, by another process, which ends when its input does."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(left)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
-        holder.stdout.readline()
+        if holder.stdout.readline() != b"held\n":
+            raise SystemExit("the memory of the GPU could not be taken")
         yield
-        holder.terminate()
 
 
 def limited(fault: str, whole: Whole, draw: random.Random) -> tuple[int, int]:

@@ -101,7 +101,7 @@ def test_own_losses(cuda: torch.device) -> None:
 
 def run(out: Path, device: str, **options: Any) -> bench.Results:
     return bench.run(
-        tasks=["det", "cls"], limit=12, out=out, cache=options.pop("cache", out / "../cache"),
+        tasks=["det", "cls"], limit=12, out=out, cache=options.pop("cache", out.parent / "cache"),
         device=device, settings=["analysis.resamples=20"], quiet=True, **options,
     )  # fmt: skip
 

@@ -5,14 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from one_run import WHOLE
 
 from bench.results.files import ResultsError
 from bench.results.lock import locked
 from bench.results.manifest import (
-    Device,
-    Experiment,
-    Failure,
-    Git,
     Manifest,
     Model,
     Protocol,
@@ -22,39 +19,6 @@ from bench.results.manifest import (
     write,
 )
 from bench.results.names import LOCK
-
-WHOLE = Manifest(
-    name="a run",
-    experiments=(
-        Experiment(
-            task="cls",
-            dataset="data",
-            notes=("a note",),
-            n_images=2,
-            images=("a.png", "b.png"),
-            models=(Model(name="net", view="model", fingerprint={"weights": "1"}),),
-            anchor="bpg",
-            methods={"bpg": (31, 37)},
-        ),
-    ),
-    config={"experiments": [{"sigma": {"39": 0, "45": 1.5}}]},
-    git=Git(revision="0f3c", dirty=True),
-    device=Device(kind="cpu", name="x86_64", cpus=2),
-    computed={"coded": 4},
-    failures=(
-        Failure(
-            dataset="data",
-            model=None,
-            method=None,
-            qp=None,
-            image="b.png",
-            index=1,
-            stage="load",
-            error="cut",
-        ),
-    ),
-    timings={"points": 1.25},
-)
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:

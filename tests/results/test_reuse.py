@@ -3,29 +3,14 @@
 from pathlib import Path
 
 import pytest
+from one_run import WHOLE
 
 from bench.results import reuse
 from bench.results.folder import Place, record
-from bench.results.manifest import Analysis, Device, Experiment, Manifest, Model, write
+from bench.results.manifest import Analysis, Manifest, write
 from bench.results.reuse import drawn_from, taken_over
 
 PROGRAM = {"rabench": "1"}
-WHOLE = Manifest(
-    name="a run",
-    experiments=(
-        Experiment(
-            task="cls",
-            dataset="data",
-            n_images=1,
-            images=("caf\u00e9.png",),
-            models=(Model(name="net", view="native"),),
-            anchor="bpg",
-            methods={"bpg": (31,)},
-        ),
-    ),
-    device=Device(kind="cpu", name="x86_64", cpus=2),
-    timings={"points": 1.5},
-)
 
 
 def filled(folder: Path, manifest: Manifest = WHOLE, **changed: str) -> Path:
@@ -60,7 +45,7 @@ def test_measurements_settings_and_versions_count(
         filled(
             tmp_path / "g",
             WHOLE.model_copy(
-                update={"experiments": (experiment.model_copy(update={"notes": ("n",)}),)}
+                update={"experiments": (experiment.model_copy(update={"notes": ("another",)}),)}
             ),
         ),
         filled(tmp_path / "h", WHOLE.model_copy(update={"random_weights": ("net",)})),
