@@ -79,6 +79,7 @@ def test_a_classifier_is_trained_on_labels_and_a_picture_shows_its_answer() -> N
     wrong, missed = task.marks(answer, label(2), names)
     assert (wrong.state, wrong.text) == ("false", "dog 0.75")
     assert (missed.state, missed.text) == ("missed", "2")
+    assert task.marks(logits(-50, 0, np.log(3)), label(1), names)[0].text == "2 0.75"
 
 
 def test_top1_of_each_class_that_has_images() -> None:
@@ -90,6 +91,15 @@ def test_top1_of_each_class_that_has_images() -> None:
 
 
 # --- detection ------------------------------------------------------------------------------------
+
+
+def test_detections_become_those_of_the_data_sets_categories() -> None:
+    data = Data([], {7: "cat", 9: "dog"})
+    found = detections([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.9, 0.8, 0.7], [2, 1, 0])
+    matched = TASKS.get("det").match(Model(["dog", "bird", "cat"]), data, "net")(found)
+    assert matched.labels.tolist() == [7, 9]  # birds are not of this data set
+    assert matched.boxes.tolist() == [[0, 0, 1, 1], [0, 0, 3, 3]]
+    assert matched.scores.tolist() == pytest.approx([0.9, 0.7])
 
 
 def test_a_detector_is_trained_on_its_own_class_indices() -> None:
