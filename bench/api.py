@@ -195,10 +195,11 @@ def planned(
     from bench import protocols
     from bench.models.programs import require_trusted
     from bench.results import folder as folders
-    from bench.sweep import manifest, plan
+    from bench.sweep import manifest, pictures, plan
     from bench.sweep.cache import Cache
     from bench.sweep.limits import Limits, require_sendable
 
+    pictures.require()
     held_to = protocols.load(protocol) if protocol is not None else None
     _require_whole("limit", limit, 1, MOST_IMAGES)
     _require_whole("jobs", jobs, 1, MOST_JOBS)

@@ -19,14 +19,22 @@ def atomic(path: Path) -> Iterator[Path]:
         raise OSError(errno.EINVAL, "it is no file that could be replaced", str(path))
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        if error.errno and error.filename is None:  # as of a disk that is full
-            error.filename = str(path)
-        raise
+        with named(path):
+            yield part
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """An OSError that names no file, as that of a full disk, names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

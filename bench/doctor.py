@@ -34,6 +34,9 @@ def _core() -> None:
         "matplotlib", "joblib", "bjontegaard", "pydantic", "yaml", "rich", "safetensors",
     ):  # fmt: skip
         importlib.import_module(package)
+    from bench.sweep import pictures
+
+    pictures.require()
 
 
 def _bpg() -> None:

@@ -1,5 +1,6 @@
 """One picture through libav's encoders and decoders, on one thread. libav releases the GIL."""
 
+import mmap
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,9 +14,17 @@ from numpy.typing import NDArray
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
+ROOM = 64 << 20
+"""Bytes of address space for an encoder's threads and tables."""
+
 
 def encode_frame(encoder: str, frame: av.VideoFrame, options: Mapping[str, str]) -> bytes:
-    """The stream of one picture. Raises av.FFmpegError."""
+    """The stream of one picture. Raises av.FFmpegError, and MemoryError where there is no `ROOM`:
+    x265 waits forever for a thread that the system could not start."""
+    try:
+        mmap.mmap(-1, ROOM).close()
+    except OSError as error:
+        raise MemoryError(f"no {ROOM >> 20} MiB for an encoder") from error
     context = VideoCodecContext.create(encoder, "w")
     assert isinstance(context, VideoCodecContext)  # for the type checker
     context.width, context.height = frame.width, frame.height

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from bench.analysis.choice import Choice, choose
 from bench.analysis.results import load
+from bench.errors import ConfigError
 from bench.results import pictures
 from bench.results.names import PICTURES, UNCOMPRESSED
 from bench.results.pictures import KeptPicture, Look
@@ -33,6 +34,15 @@ QUALITIES = (85, 75, 60, 45, 30)
 
 Kept = tuple[KeptPicture, dict[str, Pixels]]
 """With the pixels of its files."""
+
+
+def require() -> None:
+    """Load what writes them, while there is memory. Raises ConfigError where Pillow has it not."""
+    if not features.check("webp"):
+        raise ConfigError(
+            "this Pillow cannot write WebP, the format of a report's pictures. Install the one of "
+            "the package index: pip install --force-reinstall -c constraints.txt pillow"
+        )
 
 
 def keep(setup: Setup, root: Path, tables: Tables) -> None:

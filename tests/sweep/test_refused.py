@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from described import N, experiment
-from PIL import Image
+from PIL import Image, features
 from safetensors.torch import load_file
 
 from bench.assets import __file__ as assets
@@ -42,6 +42,17 @@ def test_checkpoint_of_another_architecture(
     )  # fmt: skip
     for word in ("mini_fcos.safetensors", "do not fit mini_classifier", "missing from the file"):
         assert word in error
+
+
+def test_a_pillow_that_writes_no_pictures_for_the_report(
+    tmp_path: Path,
+    pictures: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(features, "check", lambda feature: feature != "webp")
+    error = refusal(tmp_path, capsys, {}, "--data-root", pictures)
+    assert "this Pillow cannot write WebP" in error
 
 
 def test_truncated_weights(
