@@ -1,5 +1,6 @@
 """Where the program meets the person who started it: whatever goes wrong becomes an answer."""
 
+import errno
 import os
 import signal
 import sys
@@ -7,7 +8,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -34,16 +35,17 @@ def answered(run: Callable[[], int | None], err: Console) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except OSError as error:
-        _say(err, f"error: {_of_the_system(error)}")
-        return FAILED
     except Exception as error:
         if _lacks_memory(error):
+            _let_go(error)
             _say(
                 err,
                 "error: out of memory; what was measured is kept. Try fewer --jobs, or smaller "
                 "images",
             )
+            return FAILED
+        if isinstance(error, OSError):
+            _say(err, f"error: {_of_the_system(error)}")
             return FAILED
         where = _written(error)
         _say(
@@ -55,17 +57,39 @@ def answered(run: Callable[[], int | None], err: Console) -> int:
 
 
 def _say(err: Console, text: str) -> None:
-    err.print(text, style="red", markup=False)
+    try:
+        err.print(text, style="red", markup=False)
+    except MemoryError:
+        print(text, file=sys.stderr)
 
 
-def _lacks_memory(error: BaseException | None) -> bool:
+def _lacks_memory(error: BaseException) -> bool:
     """Python and torch say it in several ways, and what tidies up after it may fail, too."""
-    words = ("out of memory", "can't allocate memory", "can't start new thread")
+    words = (
+        "out of memory",
+        "can't allocate memory",
+        "can't start new thread",
+        "failed to map segment from shared object",
+    )
+    return any(
+        isinstance(e, MemoryError)
+        or (isinstance(e, OSError) and e.errno == errno.ENOMEM)
+        or any(word in str(e) for word in words)
+        for e in _chain(error)
+    )
+
+
+def _let_go(error: BaseException) -> None:
+    """Of what the functions hold that it went through, to have memory for an answer."""
+    for e in _chain(error):
+        traceback.clear_frames(e.__traceback__)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those in whose wake it came."""
     while error is not None:
-        if isinstance(error, MemoryError) or any(word in str(error) for word in words):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def _of_the_system(error: OSError) -> str:
@@ -98,6 +122,8 @@ def settled() -> None:
     # What mmdetection says of its own use of torch is not for the user of this suite.
     warnings.filterwarnings("ignore", category=FutureWarning, module="mmdet|mmengine|mmcv")
     warnings.filterwarnings("ignore", message="torch.meshgrid")
+    # Of the process that removes loky's semaphores for a run that was refused, once it did.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     # joblib's, where a run is refused while units of work are still in flight.
     warnings.filterwarnings("ignore", message=".*have been (successfully executed|cancelled)")
 

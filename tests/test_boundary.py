@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from io import StringIO
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def in_the_wake_of(first: Exception, then: Exception) -> Exception:
         (PermissionError(13, "Permission denied", "/y"), 2, ["/y: Permission denied"]),
         (OSError("odd"), 2, ["odd"]),
         (MemoryError(), 2, ["out of memory", "--jobs"]),
+        (ImportError("a.so: failed to map segment from shared object"), 2, ["out of memory"]),
+        (OSError(12, "Cannot allocate memory", "/z"), 2, ["out of memory"]),
+        (in_the_wake_of(MemoryError(), OSError(5, "Input/output error")), 2, ["out of memory"]),
         (RuntimeError("can't start new thread"), 2, ["out of memory", "--jobs"]),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, ["out of memory"]),
         (in_the_wake_of(MemoryError(), AttributeError("terminate")), 2, ["out of memory"]),
@@ -65,6 +69,28 @@ def test_every_ending(
     for word in words:
         assert word in text
     assert "Traceback" not in text
+
+
+def test_out_of_memory_is_said_once_what_failed_let_go_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Large:
+        pass
+
+    held: list[weakref.ref[Large]] = []
+
+    def run() -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        raise MemoryError
+
+    class NoRoom(Console):
+        def print(self, *_: object, **__: object) -> None:
+            assert held[0]() is None
+            raise MemoryError
+
+    assert answered(run, NoRoom()) == 2
+    assert capsys.readouterr().err.startswith("error: out of memory; what was measured is kept")
 
 
 def test_a_fault_is_written_down_to_be_reported(
@@ -155,4 +181,5 @@ def test_signals_leave_a_resumable_state_and_say_so(
     assert process.returncode == 130
     assert b"interrupted" in text
     assert b"Traceback" not in text
+    assert b"resource_tracker" not in text
     assert not out.exists()

@@ -242,7 +242,7 @@ def _rounded(value: float) -> float | None:
 
 def _tables(side: Side, results: Results) -> dict[str, pa.Table]:
     """The bits of every image, and the statistics by task."""
-    images = results.images[RATES].sort_values(RATES[:5], ignore_index=True)
+    images = results.images[RATES].sort_values(RATES[:5])
     tables = {"images": pa.Table.from_pandas(images, preserve_index=False)}
     statistics = results.statistics
     for name in sorted({e.task for e in side.manifest.experiments}):

@@ -189,7 +189,6 @@ class Processes:
 
     def _forget(self, flying: dict[Future[Result], Item]) -> None:
         for future in flying:
-            future.cancel()
             self._since.pop(future, None)
         flying.clear()
 

@@ -64,7 +64,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Leaderboard]:
 
 def test_places(found: tuple[Path, Leaderboard]) -> None:
     """By the saving near the clean score; a name that two use is told apart by the entry."""
-    first, _ = found[1].boards
+    first, second = found[1].boards
+    assert (first.anchor, second.anchor) == ("bpg", "bpg")
     places = {row.method: row for row in first.places if not row.published}
     savings = {method: round(row.near.value or 0) for method, row in places.items()}
     assert savings == {

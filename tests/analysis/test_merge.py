@@ -253,6 +253,27 @@ def test_what_only_one_has_measured_is_taken(pair: tuple[Path, Path], tmp_path: 
     }
 
 
+@pytest.mark.parametrize("fingerprint", ["sha256:1234", "sha256:9"])
+def test_another_model_is_taken_where_it_saw_the_same_pictures(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], fingerprint: str
+) -> None:
+    def another_model(manifest: dict[str, Any]) -> None:
+        gated.reached(manifest)
+        (experiment,) = manifest["experiments"]
+        experiment["models"][0]["name"] = "other"
+        experiment["dataset_fingerprint"] = fingerprint
+
+    other = gated.write(tmp_path / "other", edit=another_model, n=N)
+    (folder,) = (other / "statistics").rglob("net")
+    folder.rename(folder.with_name("other"))
+    assert merge(tmp_path / "merged", *pair, other) == 0
+    models = {row.model for row in from_csv(BDRow, tmp_path / "merged" / "bd.csv")}
+    said = " ".join(capsys.readouterr().err.split())
+    same = fingerprint == "sha256:1234"
+    assert models == ({"net", "other"} if same else {"net"})
+    assert ("left out: other on data (cls): images and ground truth" in said) != same
+
+
 def with_lpips(folder: Path, weights: str) -> None:
     images = pd.read_parquet(folder / "images.parquet")
     images.assign(lpips=images["qp"] / 1000).to_parquet(folder / "images.parquet", index=False)

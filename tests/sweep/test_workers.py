@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,34 @@ def test_workers_end_with_their_parent(tmp_path: Path, items: int) -> None:
     while members(parent.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not members(parent.pid)
+
+
+@dataclass(frozen=True)
+class Ahead(Processes):
+    """Hands out more than its processes can begin."""
+
+    @property
+    def in_flight(self) -> int:
+        return 16
+
+
+def napping(n: int) -> int:
+    if n:
+        time.sleep(60)
+    return os.getpid()
+
+
+def test_a_run_that_is_given_up_ends_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", faults.append)
+    results = Ahead(2).stream(napping, range(32), lost)
+    worker = Path(f"/proc/{next(iter(results))}")
+    results.close()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 30
+    while worker.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not worker.exists()
+    assert faults == []
 
 
 HALF_A_RESULT = """
