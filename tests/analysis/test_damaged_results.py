@@ -312,6 +312,10 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "ranks as floats": (statistics("rank", lambda v: list(map(float, v))), "do not fit task cls"),
     "images as floats": (statistics("image", lambda v: list(map(float, v))), "column image is"),
     "images as text": (statistics("image", lambda v: list(map(str, v))), "column image is"),
+    "a loss missing": (
+        statistics("cross_entropy", lambda v: [None, *v[1:]]),
+        "column cross_entropy is empty in 1 rows",
+    ),
     "a NUL in the manifest": (lambda r: (r / "manifest.json").write_bytes(b"\0"), "cannot be read"),
     "UTF-16": (lambda r: (r / "manifest.json").write_bytes("{}".encode("utf-16")), "cannot be"),
     "deep": (nested(100), "nested more than 50 deep"),
