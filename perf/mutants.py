@@ -6,8 +6,9 @@
 mutmut (its version 3) makes the mutants of a part, in a clone of the last commit in FOLDER, which
 it may take half an hour to begin with: it runs the part's tests once, to learn which test calls
 which function. Then `count` mutants of each part, drawn at random, are tried, each with the tests
-that call its function. One is killed where a test fails or takes much too long. Prints those that
-survived, as differences, and a table. The same command again goes on with what is there.
+that call its function. One is killed where a test fails; one whose tests take 15 times as long as
+usual is counted apart. Prints those that were not killed, as differences, and a table. The same
+command again goes on with what is there.
 """
 
 import argparse

@@ -188,6 +188,7 @@ class Processes:
         return self._result(future)
 
     def _forget(self, flying: dict[Future[Result], Item]) -> None:
+        """They are not cancelled: loky's own thread would fail on that and leave the processes."""
         for future in flying:
             self._since.pop(future, None)
         flying.clear()
