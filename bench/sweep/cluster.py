@@ -31,7 +31,9 @@ SILENT = 120.0
 """Seconds after which a scheduler that does not answer any more is given up."""
 READY = 3600.0
 """Seconds in which a worker has built what the run needs, weights fetched included."""
-LIGHT = {
+STARTED_HERE = {
+    # After this time Dask gives up a worker that died, also while it is being started again.
+    "distributed.deploy.lost-worker-timeout": "1000 d",
     "distributed.worker.profile.enabled": False,
     # Dask has memory given back after each use, which takes pictures a third of the time to code.
     "distributed.nanny.pre-spawn-environ": {
@@ -170,7 +172,7 @@ def opened(scheduler: str | None, jobs: int, setup: Setup) -> Iterator[Cluster]:
         ) from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # deaths are handled here
     with ExitStack() as stack:
-        address = scheduler or stack.enter_context(_local(jobs, setup.device))
+        address = scheduler or stack.enter_context(local(jobs, setup.device))
         try:
             client = stack.enter_context(Client(address, timeout=ANSWER))
             client.wait_for_workers(1, timeout=JOIN)
@@ -184,14 +186,14 @@ def opened(scheduler: str | None, jobs: int, setup: Setup) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _local(jobs: int, device: str) -> Iterator[Any]:
+def local(jobs: int, device: str) -> Iterator[Any]:
     """A process per core, or per GPU with threads that code for it."""
     import dask
     from distributed import LocalCluster
 
     gpus = devices.count(device)
     with (
-        dask.config.set(LIGHT),
+        dask.config.set(STARTED_HERE),
         tempfile.TemporaryDirectory(prefix="rabench-dask-") as folder,
         LocalCluster(
             n_workers=gpus or jobs,

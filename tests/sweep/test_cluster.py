@@ -22,15 +22,18 @@ from bench.sweep.cache import Cache
 from bench.sweep.execute import Run
 from bench.sweep.plan import plan
 
+dask = pytest.importorskip("dask", reason="the extra `dask` is not installed")
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 psutil = pytest.importorskip("psutil", reason="comes with the extra `dask`")
 
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-    ) as there:
+    """Left to itself it would give up a worker that is not back after 0.1 s (usually 15 s)."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}),
+        cluster.local(2, "cpu") as there,
+    ):
         yield there.scheduler_address
 
 
